@@ -1,0 +1,32 @@
+"""The machine that a run is controlled from, when it is itself part of the fleet."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from tasks.intent.model import Intent
+
+
+def in_waves(intent: Intent, machines: Iterable[str]) -> list[list[str]]:
+    """The machines in at most two waves: others first, the controlling ones last.
+
+    Controlling are the machine that has this machine's address and, for a container, its LXD
+    host: what breaks them ends the run.
+    """
+    last = {name for name in intent.names() if _is_local(intent.machine(name).ssh.hostname)}
+    last |= {intent.containers[name].on for name in last if name in intent.containers}
+    names = list(machines)
+    waves = [[n for n in names if n not in last], [n for n in names if n in last]]
+    return [wave for wave in waves if wave]
+
+
+def _is_local(address: str) -> bool:
+    """Whether an address is one of this machine's: only those can be bound to."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Open a fleet: an inventory folder, checked, as a Nornir object whose tasks share one run."""

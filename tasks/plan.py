@@ -1,0 +1,68 @@
+"""Steps and diffs: what has to be done to a host, decided before anything is done."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import yaml
+
+Write = TypeVar("Write")
+
+
+@dataclass(frozen=True)
+class Step(Generic[Write]):
+    """One change: ``action`` (create, update, delete, restart, ...) on ``object`` ("profile demo").
+
+    ``detail`` says why or what in few words, ``diff`` shows it, ``write`` holds what applying
+    needs; ``write`` never reaches a report, since it may hold secrets.
+    """
+
+    action: str
+    object: str
+    write: Write = field(repr=False)
+    detail: str = ""
+    diff: str = ""
+
+
+@dataclass(frozen=True)
+class Plan(Generic[Write]):
+    """All steps for one object of management, in the order in which they are done.
+
+    ``reason`` says why there is nothing to do; ``notes`` are reported and never acted upon, such
+    as objects that left the inventory.
+    """
+
+    steps: tuple[Step[Write], ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether applying this plan changes anything."""
+        return bool(self.steps)
+
+    @property
+    def diff(self) -> str:
+        """The steps' diffs, one after the other."""
+        return "\n".join(step.diff for step in self.steps if step.diff)
+
+
+def text_diff(before: str, after: str, name: str) -> str:
+    """A unified diff of two texts, without a line where they are equal."""
+    lines = difflib.unified_diff(
+        before.splitlines(), after.splitlines(), f"{name} (now)", f"{name} (wanted)", lineterm=""
+    )
+    return "\n".join(lines)
+
+
+def mapping_diff(before: Mapping[str, object], after: Mapping[str, object], name: str) -> str:
+    """A unified diff of two mappings as YAML with sorted keys."""
+    return text_diff(as_yaml(before), as_yaml(after), name)
+
+
+def as_yaml(value: Mapping[str, object]) -> str:
+    """A mapping as YAML text with sorted keys; empty for an empty mapping."""
+    return yaml.safe_dump(dict(value), sort_keys=True, default_flow_style=False) if value else ""

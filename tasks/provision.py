@@ -1,0 +1,182 @@
+"""Provision a fleet: all phases in order, in three Nornir runs.
+
+A run is a barrier, and only twice does a host need what another host's run has found: the
+certificates of all (before the remotes), and everything raised (before the proof). Inside a run
+each machine goes through its phases without waiting for others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from nornir.core import Nornir
+from nornir.core.task import AggregatedResult, Result, Task
+
+from tasks.bootstrap import bootstrap_container, bootstrap_host
+from tasks.bridges import configure_bridges
+from tasks.configure import configure_system
+from tasks.containers import raise_containers
+from tasks.controller import in_waves
+from tasks.errors import UsageError
+from tasks.facts import check_host
+from tasks.images import sync_images
+from tasks.lxd_server import setup_lxd
+from tasks.outcome import PHASES, record
+from tasks.profiles import sync_profiles
+from tasks.prove import prove_machine
+from tasks.remotes import sync_remotes
+from tasks.report import Report
+from tasks.run import Run, run_of
+from tasks.transport import lock_host
+from tasks.walk import Leg, walk
+
+OnResult = Callable[[AggregatedResult], None]
+
+
+def provision(
+    nr: Nornir,
+    *,
+    phases: Collection[str] = (),
+    prune: bool = False,
+    on_result: OnResult | None = None,
+) -> Report:
+    """Bring the selected part of a fleet to what its inventory intends.
+
+    Arguments:
+        nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
+        phases: names out of ``tasks.outcome.PHASES``; all of them when empty. ``check`` always
+            runs, since it reads what the others need.
+        prune: remove what we created and the inventory no longer has.
+        on_result: called with each Nornir run's AggregatedResult.
+
+    Returns the report; what goes wrong on a machine is in it, never raised.
+    Raises :class:`UsageError` for an unknown phase.
+    """
+    unknown = [phase for phase in phases if phase not in PHASES]
+    if unknown:
+        raise UsageError(f"unknown phase {unknown[0]}", remedy=f"phases are: {', '.join(PHASES)}")
+    return _Provision(nr, frozenset(phases or PHASES) | {"check"}, prune, on_result).run()
+
+
+class _Provision:
+    """One provision on its way: what its three runs share."""
+
+    def __init__(
+        self, nr: Nornir, phases: frozenset[str], prune: bool, on_result: OnResult | None
+    ) -> None:
+        self.nr = nr
+        self.phases = phases
+        self.prune = prune
+        self.on_result = on_result
+        self.shared: Run = run_of(nr)
+        self.intent = self.shared.intent
+        self.selected = self.shared.selected
+        self.report = Report("provision", self.intent.name, dry_run=nr.data.dry_run)
+        self._declare()
+
+    def _declare(self) -> None:
+        """Fix the report's order: each LXD host, its containers beneath it, then the others."""
+        for host in self.intent.lxd_hosts:
+            if self._booked(host):
+                self.report.declare(host, "lxd")
+            for container in self.intent.containers_on(host):
+                if container.name in self.selected:
+                    self.report.declare(container.name, "container", host)
+        for machine in self.intent.machines:
+            if machine in self.selected:
+                self.report.declare(machine, "machine")
+
+    def run(self) -> Report:
+        """The three runs; the machine that controls them comes last in each."""
+        started = time.monotonic()
+        hosts = self._hosts_to_read()
+        self._nornir_run(hosts, self._first_legs)
+        self._nornir_run([h for h in hosts if not self._lost(h)], self._second_legs)
+        self._skip_containers_of_lost_hosts()
+        machines = [m for m in self.intent.names() if m in self.selected and not self._lost(m)]
+        self._nornir_run(machines, self._third_legs)
+        for name, counts in self.shared.exchanges.items():
+            if name in self.report.hosts:
+                self.report.hosts[name].exchanges = counts
+        self.report.seconds = time.monotonic() - started
+        return self.report
+
+    def _hosts_to_read(self) -> list[str]:
+        """Every LXD host, unless only plain machines are selected: a limit never limits reading."""
+        if self.selected <= set(self.intent.machines):
+            return []
+        return list(self.intent.lxd_hosts)
+
+    def _lost(self, machine: str) -> bool:
+        booked = self.report.hosts.get(machine)
+        lost = booked is not None and booked.status in ("failed", "unreachable", "skipped")
+        return lost or machine in self.shared.unreachable
+
+    def _carries_selected(self, host: str) -> bool:
+        return any(c.name in self.selected for c in self.intent.containers_on(host))
+
+    def _first_legs(self, host: str) -> Sequence[Leg]:
+        legs = [Leg("check", self._check)]
+        if host in self.selected:
+            legs += [Leg("bridges", configure_bridges), Leg("lxd", setup_lxd)]
+        return legs
+
+    def _second_legs(self, host: str) -> Sequence[Leg]:
+        prune: Mapping[str, Any] = {"prune": self.prune}
+        legs = []
+        if host in self.selected:
+            legs = [
+                Leg("remotes", sync_remotes),
+                Leg("profiles", sync_profiles, prune),
+                Leg("images", sync_images),
+            ]
+        if host in self.selected or self._carries_selected(host):
+            legs.append(Leg("containers", raise_containers, prune))
+        return legs
+
+    def _third_legs(self, machine: str) -> Sequence[Leg]:
+        bootstrap = bootstrap_container if machine in self.intent.containers else bootstrap_host
+        return [
+            Leg("bootstrap", bootstrap),
+            Leg("configure", configure_system),
+            Leg("prove", prove_machine),
+        ]
+
+    def _check(self, task: Task) -> Result:
+        """Hold the host's lock for the whole run where something may change on it, then check."""
+        host = task.host.name
+        changes = host in self.selected or self._carries_selected(host)
+        if changes and not task.is_dry_run():
+            lock_host(task.host)
+        return check_host(task)
+
+    def _nornir_run(
+        self, machines: Sequence[str], legs_of: Callable[[str], Sequence[Leg]]
+    ) -> None:
+        def go(task: Task) -> Result:
+            wanted = [leg for leg in legs_of(task.host.name) if leg.phase in self.phases]
+            return walk(task, wanted, self.report, book=self._booked(task.host.name))
+
+        for wave in in_waves(self.intent, machines):
+            part = self.nr.filter(filter_func=lambda host, wave=wave: host.name in wave)
+            result = part.run(task=go, name="provision", on_failed=True)
+            if self.on_result:
+                self.on_result(result)
+
+    def _booked(self, machine: str) -> bool:
+        """A host that is read only for others' sake is not part of the report."""
+        return machine in self.selected or self._carries_selected(machine)
+
+    def _skip_containers_of_lost_hosts(self) -> None:
+        for host in self.intent.lxd_hosts:
+            if not self._lost(host):
+                continue
+            state = "is unreachable" if host in self.shared.unreachable else "failed"
+            for container in self.intent.containers_on(host):
+                if container.name in self.selected:
+                    self.report.add(
+                        container.name,
+                        record("containers", "skipped", message=f"its LXD host {host} {state}"),
+                    )

@@ -1,0 +1,247 @@
+"""What a run did: per machine and phase, as data, as JSON and as an exit status.
+
+The shape of :meth:`Report.to_dict` is what ``--json`` writes and what other programs read; how a
+report looks to a person is in :mod:`tasks.present`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+from tasks.intent.model import Intent
+from tasks.outcome import Record, Status
+
+#: From the worst to the best.
+SEVERITY: tuple[Status, ...] = ("failed", "unreachable", "skipped", "changed", "ok")
+#: The order in which a summary counts them.
+STATUSES: tuple[Status, ...] = ("ok", "changed", "failed", "unreachable", "skipped")
+assert set(SEVERITY) == set(STATUSES) == set(get_args(Status))
+
+#: What one phase of one machine has in the report; a record may carry more for the run itself.
+PHASE_KEYS = ("phase", "status", "changed", "steps", "diff", "seconds", "message")
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_PENDING = 3
+EXIT_LOCKED = 4
+EXIT_SIGNAL = 128
+
+
+class Reported(Protocol):
+    """Anything that reports itself as a plain dict."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain dicts, lists and strings."""
+        ...
+
+
+def now() -> str:
+    """The present moment as ISO 8601 with its zone, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@dataclass
+class HostReport:
+    """One machine: ``kind`` is lxd, container or machine, ``on`` a container's LXD host.
+
+    ``phases`` are records of :func:`tasks.outcome.record`; ``exchanges`` counts SSH execs and API
+    requests, ``edges`` holds an LXD host's edges to its peers, None where nothing was counted.
+    """
+
+    name: str
+    kind: str
+    on: str | None = None
+    phases: list[Record] = field(default_factory=list)
+    exchanges: Mapping[str, int] | None = None
+    edges: Any = None
+
+    @property
+    def status(self) -> Status:
+        """The worst status of its phases; ok without any."""
+        return min((p["status"] for p in self.phases), key=SEVERITY.index, default="ok")
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed, or in a dry run would be."""
+        return any(p["changed"] for p in self.phases)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds that its phases took together."""
+        return round(sum(p["seconds"] for p in self.phases), 2)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The machine as ``--json`` writes it."""
+        extra = {"exchanges": self.exchanges, "edges": self.edges}
+        return {
+            "status": self.status,
+            "kind": self.kind,
+            "on": self.on,
+            "seconds": self.seconds,
+            "phases": [{key: phase[key] for key in PHASE_KEYS} for phase in self.phases],
+            **{key: value for key, value in extra.items() if value is not None},
+        }
+
+
+@dataclass
+class Report:
+    """One run: ``started`` is ISO 8601 with its zone, ``seconds`` how long the whole run took.
+
+    ``fleet`` has the kind of every machine that may come in and, for a container, its LXD host,
+    in the order in which a report lists them. ``locked`` says that another run held a lock,
+    ``interrupted`` is the number of the signal that ended the run, None where none did.
+    """
+
+    runbook: str
+    inventory: str
+    dry_run: bool = False
+    started: str = field(default_factory=now)
+    hosts: dict[str, HostReport] = field(default_factory=dict)
+    seconds: float = 0.0
+    locked: bool = False
+    interrupted: int | None = None
+    fleet: Mapping[str, tuple[str, str | None]] = field(default_factory=dict, repr=False)
+    _adding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, runbook: str, intent: Intent, *, dry_run: bool = False) -> Report:
+        """An empty report of a run over the fleet that ``intent`` describes."""
+        fleet: dict[str, tuple[str, str | None]] = {
+            name: (intent.machine(name).kind, None) for name in intent.names()
+        }
+        fleet |= {c.name: (c.kind, c.on) for c in intent.containers.values()}
+        return cls(runbook, intent.name, dry_run, fleet=fleet)
+
+    def host(self, name: str) -> HostReport:
+        """One machine's part, made where it has none yet. KeyError for one not of the fleet."""
+        with self._adding:
+            return self._host(name)
+
+    def add(self, name: str, record: Record) -> None:
+        """Book a phase on a machine. Any thread may call this. KeyError as for :meth:`host`."""
+        with self._adding:
+            self._host(name).phases.append(record)
+
+    def _host(self, name: str) -> HostReport:
+        if name not in self.hosts:
+            kind, on = self.fleet[name]
+            self.hosts[name] = HostReport(name, kind, on)
+        return self.hosts[name]
+
+    def lost(self, name: str) -> bool:
+        """Whether a machine has dropped out: a phase failed, or was skipped for a reason."""
+        host = self.hosts.get(name)
+        return host is not None and host.status in ("failed", "unreachable", "skipped")
+
+    def in_order(self) -> list[HostReport]:
+        """The machines in the fleet's order, whatever order their phases ended in."""
+        place = {name: number for number, name in enumerate(self.fleet)}
+        return sorted(self.hosts.values(), key=lambda host: place.get(host.name, len(place)))
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """How many machines ended with each status."""
+        found = [host.status for host in self.hosts.values()]
+        return {status: found.count(status) for status in STATUSES}
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was changed anywhere, or in a dry run would be."""
+        return any(host.changed for host in self.hosts.values())
+
+    @property
+    def failed(self) -> bool:
+        """Whether a machine failed or was unreachable."""
+        return any(host.status in ("failed", "unreachable") for host in self.hosts.values())
+
+    def seconds_by_phase(self) -> dict[str, float]:
+        """Seconds spent in each phase over all machines, side by side or not, as they came."""
+        spent: defaultdict[str, float] = defaultdict(float)
+        for host in self.in_order():
+            for phase in host.phases:
+                spent[phase["phase"]] += phase["seconds"]
+        return {phase: round(seconds, 2) for phase, seconds in spent.items()}
+
+    def exit_status(self) -> int:
+        """The run's exit status: 128 + signal, 4 locked, 1 failed, 3 pending in a dry run, 0."""
+        if self.interrupted is not None:
+            return EXIT_SIGNAL + self.interrupted
+        if self.locked:
+            return EXIT_LOCKED
+        if self.failed:
+            return EXIT_FAILED
+        return EXIT_PENDING if self.dry_run and self.changed else EXIT_OK
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as ``--json`` writes it."""
+        return {
+            "runbook": self.runbook,
+            "inventory": self.inventory,
+            "dry_run": self.dry_run,
+            "started": self.started,
+            "seconds": round(self.seconds, 2),
+            "summary": self.summary,
+            "hosts": {host.name: host.to_dict() for host in self.in_order()},
+        }
+
+
+def to_rows(report: Report) -> list[dict[str, Any]]:
+    """A report as flat rows, one for each machine and phase, for a notebook's data frame."""
+    return [
+        {
+            "host": host.name,
+            "kind": host.kind,
+            "on": host.on,
+            "phase": phase["phase"],
+            "status": phase["status"],
+            "changed": phase["changed"],
+            "steps": len(phase["steps"]),
+            "seconds": phase["seconds"],
+            "message": phase["message"],
+        }
+        for host in report.in_order()
+        for phase in host.phases
+    ]
+
+
+def write_json(report: Reported, destination: str | Path) -> None:
+    """Write a report as JSON to a file, or to standard output for ``-``.
+
+    The file is whole or not there, and readable for its owner only. Raises :class:`OSError`.
+    """
+    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    if str(destination) == "-":
+        sys.stdout.write(text)
+        return
+    write_private(Path(destination), text)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all, mode 0600. Raises :class:`OSError`.
+
+    A link is followed; what is no plain file (a device, a pipe) is written to, never replaced.
+    """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,62 @@
+"""What the tasks of one run share: the intent, the state folder, what has been read so far."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nornir.core import Nornir
+from nornir.core.inventory import Host
+from nornir.core.task import Task
+
+from tasks.actual import HostFacts
+from tasks.errors import UsageError
+from tasks.intent.model import Intent
+from tasks.state import StateFolder
+
+#: Where a Nornir inventory's defaults carry the run; every filtered copy shares them.
+RUN_KEY = "nornir-lxd-fleet"
+
+
+@dataclass
+class Run:
+    """One run over a fleet.
+
+    ``hosts`` are all Nornir hosts, also those that a filter left out; ``selected`` are the machines that may be changed; ``facts`` are the LXD hosts read so far,
+    ``unreachable`` those that could not be reached, by name with the reason; ``exchanges`` counts
+    SSH execs and API requests by machine as ``{"execs": n, "requests": n}``; ``stop`` is set when
+    the run shall end after what is under way.
+    """
+
+    intent: Intent
+    state: StateFolder
+    hosts: Mapping[str, Host] = field(default_factory=dict)
+    selected: frozenset[str] = frozenset()
+    facts: dict[str, HostFacts] = field(default_factory=dict)
+    unreachable: dict[str, str] = field(default_factory=dict)
+    exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+    _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, machine: str, kind: str) -> None:
+        """Count one exchange (``execs`` or ``requests``) with a machine."""
+        with self._counting:
+            counts = self.exchanges.setdefault(machine, {"execs": 0, "requests": 0})
+            counts[kind] += 1
+
+
+def run_of(place: Task | Host | Nornir) -> Run:
+    """The run that a task, a Nornir host or a Nornir object belongs to.
+
+    Raises :class:`UsageError` where Nornir was not opened with ``open_fleet``.
+    """
+    if isinstance(place, Nornir):
+        data = place.inventory.defaults.data
+    else:
+        data = (place.host if isinstance(place, Task) else place).defaults.data
+    run = data.get(RUN_KEY)
+    if not isinstance(run, Run):
+        raise UsageError("this Nornir object was not made by open_fleet",
+                         remedy="use: from tasks import open_fleet; nr = open_fleet(FOLDER)")
+    return run

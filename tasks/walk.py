@@ -1,0 +1,65 @@
+"""One machine's way through phases, as a grouped Nornir task that books each one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nornir.core.exceptions import NornirSubTaskError
+from nornir.core.task import Result, Task
+
+from tasks.errors import LockedError
+from tasks.outcome import Record, failure, record
+from tasks.report import Report
+from tasks.run import run_of
+
+
+@dataclass(frozen=True)
+class Leg:
+    """One phase and the Nornir task that does it."""
+
+    phase: str
+    task: Callable[..., Result]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) -> Result:
+    """Go through the phases until one fails or the run is asked to stop; book each one.
+
+    Records under ``containers`` in a phase's result are booked on these containers.
+    """
+    stop = run_of(task).stop
+    entries: list[Record] = []
+    for leg in legs:
+        if stop.is_set():
+            entry = record(leg.phase, "skipped", message="the run was asked to stop")
+        else:
+            entry = _run(task, leg, report)
+        if book:
+            report.add(task.host.name, entry)
+            report.hosts[task.host.name].edges = entry.get("edges")
+        for name, entry_of in entry.get("containers", {}).items():
+            report.add(name, entry_of)
+        entries.append(entry)
+        if entry["status"] in ("failed", "unreachable", "skipped"):
+            break
+    return Result(
+        host=task.host,
+        result=", ".join(f"{entry['phase']} {entry['status']}" for entry in entries),
+        changed=any(entry["changed"] for entry in entries),
+        failed=any(entry["status"] in ("failed", "unreachable") for entry in entries),
+    )
+
+
+def _run(task: Task, leg: Leg, report: Report) -> Record:
+    try:
+        result = task.run(task=leg.task, name=leg.phase, **leg.options)[0]
+    except NornirSubTaskError as error:
+        result = error.result[0]
+    if result.exception:  # raised instead of returned as a failed record
+        if isinstance(result.exception, LockedError):
+            report.locked = True
+        return failure(leg.phase, result.exception)
+    entry: Record = result.result
+    return entry

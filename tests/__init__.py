@@ -1,0 +1,1 @@
+"""The tests, those on real LXD hosts included."""
