@@ -1,0 +1,43 @@
+"""Nornir tasks that manage a fleet of LXD hosts and their containers.
+
+Open a fleet with :func:`open_fleet`, then run any of the tasks with Nornir, or all of them with
+:func:`provision`.
+"""
+
+from tasks.bootstrap import bootstrap_container, bootstrap_host
+from tasks.bridges import configure_bridges
+from tasks.configure import configure_system
+from tasks.containers import raise_containers
+from tasks.facts import check_host, gather_facts
+from tasks.fleet import open_fleet
+from tasks.images import sync_images
+from tasks.lxd_server import setup_lxd
+from tasks.maintenance import check_health, maintain, upgrade_packages
+from tasks.picture import fleet_picture
+from tasks.profiles import sync_profiles
+from tasks.prove import prove_machine
+from tasks.provision import provision
+from tasks.remotes import sync_remotes
+from tasks.report import to_rows
+
+__all__ = (
+    "bootstrap_container",
+    "bootstrap_host",
+    "check_health",
+    "check_host",
+    "configure_bridges",
+    "configure_system",
+    "fleet_picture",
+    "gather_facts",
+    "maintain",
+    "open_fleet",
+    "prove_machine",
+    "provision",
+    "raise_containers",
+    "setup_lxd",
+    "sync_images",
+    "sync_profiles",
+    "sync_remotes",
+    "to_rows",
+    "upgrade_packages",
+)

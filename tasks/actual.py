@@ -62,10 +62,16 @@ class HostFacts:
     """One read of an LXD host.
 
     ``netplan`` maps the path of every netplan file (/etc, /run, /lib) to its text, ``images`` of
-    ``lxd`` are keyed by fingerprint, ``default_routes`` are ``(gateway, interface)``.
+    ``lxd`` are keyed by fingerprint, ``default_routes`` are ``(gateway, interface)``, ``free`` are
+    the bytes free by mount point, ``created`` the lines of our own list of what we made there that
+    can carry no mark (remotes, trust).
     """
 
     name: str
+    root: bool = True
+    systemd: bool = True
+    free: Mapping[str, int] = field(default_factory=dict)
+    created: frozenset[str] = frozenset()
     os_id: str = ""
     os_version: str = ""
     boot_id: str = ""
@@ -75,3 +81,71 @@ class HostFacts:
     default_routes: tuple[tuple[str, str], ...] = ()
     clients: Mapping[str, ClientFolder] = field(default_factory=dict)
     lxd: LxdFacts = field(default_factory=LxdFacts)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """A path on a machine. ``kind`` is "" where there is none, else file, link or other.
+
+    ``content`` is None for what is no regular file; of a file too large to be sent, ``sha256``
+    alone is known. ``unproven`` marks a file whose validation an earlier run did not finish.
+    """
+
+    kind: str = ""
+    owner: str = ""
+    group: str = ""
+    mode: str = ""
+    content: bytes | None = field(default=None, repr=False)
+    sha256: str = ""
+    unproven: bool = False
+
+
+@dataclass(frozen=True)
+class UserFacts:
+    """A Unix user. ``keys`` are the lines of its authorized_keys."""
+
+    shell: str
+    home: str
+    groups: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """A systemd unit as ``systemctl show`` has it: LoadState, UnitFileState, ActiveState."""
+
+    load: str = "not-found"
+    enabled: str = ""
+    active: str = "inactive"
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """One read of a machine from inside: what its bootstrap, configuration and proof need.
+
+    ``over`` is how it was read: ssh, exec, or "" for a machine that does not run yet, of which
+    everything else is empty. ``system`` is systemd's state, ``cloud_init`` is absent, done or
+    error; ``network_tool`` is what configures its network: netplan, ifupdown or networkd.
+    ``packages`` holds the installed versions of those asked for, ``pending_restarts`` the
+    services whose restart an earlier run did not come to, ``pings`` the answers by address, empty
+    on a machine without ping.
+    """
+
+    name: str
+    over: str = ""
+    system: str = ""
+    cloud_init: str = "absent"
+    cloud_init_errors: str = ""
+    hostname: str = ""
+    host_key: str = ""
+    network_tool: str = ""
+    addresses: Mapping[str, tuple[Interface, ...]] = field(default_factory=dict)
+    default_routes: tuple[tuple[str, str], ...] = ()
+    timezone: str = ""
+    zone_known: bool = False
+    packages: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileFacts] = field(default_factory=dict)
+    users: Mapping[str, UserFacts] = field(default_factory=dict)
+    units: Mapping[str, UnitFacts] = field(default_factory=dict)
+    pending_restarts: tuple[str, ...] = ()
+    pings: Mapping[str, bool] = field(default_factory=dict)

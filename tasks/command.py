@@ -21,7 +21,7 @@ from tasks.outcome import PHASES
 from tasks.present import present
 from tasks.progress import Progress
 from tasks.provision import provision
-from tasks.report import EXIT_FAILED, EXIT_LOCKED, Report, write_json, write_private
+from tasks.report import EXIT_FAILED, EXIT_LOCKED, Report, write_json
 from tasks.run import run_of
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def maintain_command(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
-        return maintain(nr, args.jobs, on_result=on_result)
+        return maintain(nr, args.jobs, workers=args.workers, on_result=on_result)
 
     return _run("maintain", args, work)
 
@@ -131,7 +131,7 @@ def _run(runbook: str, args: argparse.Namespace, work: Work) -> int:
     except UsageError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
-    except Exception as error:  # noqa: BLE001 - an operator sees one line, the log has the rest
+    except Exception as error:  # an operator sees one line, the log has the rest
         logger.error("the run ended with an error", exc_info=error)
         if args.verbose:
             traceback.print_exception(error)
@@ -168,7 +168,7 @@ def _locked_run(nr: Nornir, args: argparse.Namespace, work: Work) -> int:
     if not report_to_stdout:
         if args.verbose:
             # only here: importing nornir_utils puts colour codes into pipes
-            from nornir_utils.plugins.functions import print_result
+            from nornir_utils.plugins.functions import print_result  # noqa: PLC0415
 
             for result in nested:
                 print_result(result)

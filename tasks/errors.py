@@ -16,6 +16,7 @@ class FleetError(Exception):
         super().__init__(what)
 
     def __str__(self) -> str:
+        """Where, what and remedy in one text."""
         text = f"{self.where}: {self.what}" if self.where else self.what
         return f"{text}; {self.remedy}" if self.remedy else text
 

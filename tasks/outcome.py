@@ -22,12 +22,28 @@ Status = Literal["ok", "changed", "skipped", "unreachable", "failed"]
 Record = dict[str, Any]
 
 #: The phases of a provision, in order.
-PHASES = ("check", "bridges", "lxd", "remotes", "profiles", "images", "containers",
-          "bootstrap", "configure", "prove")
+PHASES = (
+    "check",
+    "bridges",
+    "lxd",
+    "remotes",
+    "profiles",
+    "images",
+    "containers",
+    "bootstrap",
+    "configure",
+    "prove",
+)
 
 
-def record(phase: str, status: Status, *, plan: Plan[Any] | None = None, seconds: float = 0.0,
-           message: str = "") -> Record:
+def record(
+    phase: str,
+    status: Status,
+    *,
+    plan: Plan[Any] | None = None,
+    seconds: float = 0.0,
+    message: str = "",
+) -> Record:
     """One phase of one machine as the report has it: a plain dict, seconds with two decimals."""
     plan = plan or Plan()
     said = "; ".join(part for part in (message or plan.reason, *plan.notes) if part)
@@ -35,8 +51,7 @@ def record(phase: str, status: Status, *, plan: Plan[Any] | None = None, seconds
         "phase": phase,
         "status": status,
         "changed": plan.changed,
-        "steps": [{"action": s.action, "object": s.object, "detail": s.detail}
-                  for s in plan.steps],
+        "steps": [{"action": s.action, "object": s.object, "detail": s.detail} for s in plan.steps],
         "diff": plan.diff,
         "seconds": round(seconds, 2),
         "message": said,
@@ -46,12 +61,18 @@ def record(phase: str, status: Status, *, plan: Plan[Any] | None = None, seconds
 
 def result_of(task: Task, entry: Record) -> Result:
     """A record as the Result of a task; a failed one fails the task without a traceback."""
-    return Result(host=task.host, result=entry, changed=entry["changed"], diff=entry["diff"],
-                  failed=entry["status"] in ("failed", "unreachable"))
+    return Result(
+        host=task.host,
+        result=entry,
+        changed=entry["changed"],
+        diff=entry["diff"],
+        failed=entry["status"] in ("failed", "unreachable"),
+    )
 
 
-def failure(phase: str, error: Exception, *, plan: Plan[Any] | None = None,
-            seconds: float = 0.0) -> Record:
+def failure(
+    phase: str, error: Exception, *, plan: Plan[Any] | None = None, seconds: float = 0.0
+) -> Record:
     """The record of a phase that ended with an error; its traceback goes to the log only."""
     status: Status = "unreachable" if isinstance(error, UnreachableError) else "failed"
     known = isinstance(error, FleetError)
@@ -60,8 +81,14 @@ def failure(phase: str, error: Exception, *, plan: Plan[Any] | None = None,
     return record(phase, status, plan=plan, seconds=seconds, message=message)
 
 
-def converge(task: Task, phase: str, *, plan: Callable[[bool], Plan[Write]],
-             apply: Callable[[Plan[Write]], None], dry_run: bool | None) -> Result:
+def converge(
+    task: Task,
+    phase: str,
+    *,
+    plan: Callable[[bool], Plan[Write]],
+    apply: Callable[[Plan[Write]], None],
+    dry_run: bool | None,
+) -> Result:
     """Bring one thing to its wanted state: plan, apply unless dry, prove.
 
     ``plan(fresh)`` reads and plans; with ``fresh`` true it must read again instead of using what
@@ -77,10 +104,14 @@ def converge(task: Task, phase: str, *, plan: Callable[[bool], Plan[Write]],
             left = plan(True)
             if left.changed:
                 objects = ", ".join(f"{s.action} {s.object}" for s in left.steps)
-                raise ProofError(f"applied, but read again there is still to do: {objects}",
-                                 where=task.host.name, remedy="run again with -v and look at the diff")
-    except Exception as error:  # noqa: BLE001 - an error ends this host's phase, never the run
-        return result_of(task, failure(phase, error, plan=wanted,
-                                       seconds=time.monotonic() - started))
+                raise ProofError(
+                    f"applied, but read again there is still to do: {objects}",
+                    where=task.host.name,
+                    remedy="run again with -v and look at the diff",
+                )
+    except Exception as error:  # an error ends this host's phase, never the run
+        return result_of(
+            task, failure(phase, error, plan=wanted, seconds=time.monotonic() - started)
+        )
     status: Status = "changed" if wanted.changed else "ok"
     return result_of(task, record(phase, status, plan=wanted, seconds=time.monotonic() - started))

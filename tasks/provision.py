@@ -74,19 +74,7 @@ class _Provision:
         self.intent = self.shared.intent
         self.selected = self.shared.selected
         self.report = Report("provision", self.intent.name, dry_run=nr.data.dry_run)
-        self._declare()
-
-    def _declare(self) -> None:
-        """Fix the report's order: each LXD host, its containers beneath it, then the others."""
-        for host in self.intent.lxd_hosts:
-            if self._booked(host):
-                self.report.declare(host, "lxd")
-            for container in self.intent.containers_on(host):
-                if container.name in self.selected:
-                    self.report.declare(container.name, "container", host)
-        for machine in self.intent.machines:
-            if machine in self.selected:
-                self.report.declare(machine, "machine")
+        self.report.declare_fleet(self.intent, self.selected)
 
     def run(self) -> Report:
         """The three runs; the machine that controls them comes last in each."""
@@ -97,9 +85,8 @@ class _Provision:
         self._skip_containers_of_lost_hosts()
         machines = [m for m in self.intent.names() if m in self.selected and not self._lost(m)]
         self._nornir_run(machines, self._third_legs)
-        for name, counts in self.shared.exchanges.items():
-            if name in self.report.hosts:
-                self.report.hosts[name].exchanges = counts
+        for name, host in self.report.hosts.items():
+            host.exchanges = self.shared.exchanges.get(name)
         self.report.seconds = time.monotonic() - started
         return self.report
 
@@ -110,9 +97,7 @@ class _Provision:
         return list(self.intent.lxd_hosts)
 
     def _lost(self, machine: str) -> bool:
-        booked = self.report.hosts.get(machine)
-        lost = booked is not None and booked.status in ("failed", "unreachable", "skipped")
-        return lost or machine in self.shared.unreachable
+        return self.report.lost(machine) or machine in self.shared.unreachable
 
     def _carries_selected(self, host: str) -> bool:
         return any(c.name in self.selected for c in self.intent.containers_on(host))
@@ -138,11 +123,9 @@ class _Provision:
 
     def _third_legs(self, machine: str) -> Sequence[Leg]:
         bootstrap = bootstrap_container if machine in self.intent.containers else bootstrap_host
-        return [
-            Leg("bootstrap", bootstrap),
-            Leg("configure", configure_system),
-            Leg("prove", prove_machine),
-        ]
+        legs = [Leg("bootstrap", bootstrap), Leg("configure", configure_system)]
+        # what is only planned cannot be proven
+        return legs if self.nr.data.dry_run else [*legs, Leg("prove", prove_machine)]
 
     def _check(self, task: Task) -> Result:
         """Hold the host's lock for the whole run where something may change on it, then check."""
@@ -152,22 +135,16 @@ class _Provision:
             lock_host(task.host)
         return check_host(task)
 
-    def _nornir_run(
-        self, machines: Sequence[str], legs_of: Callable[[str], Sequence[Leg]]
-    ) -> None:
+    def _nornir_run(self, machines: Sequence[str], legs_of: Callable[[str], Sequence[Leg]]) -> None:
         def go(task: Task) -> Result:
             wanted = [leg for leg in legs_of(task.host.name) if leg.phase in self.phases]
-            return walk(task, wanted, self.report, book=self._booked(task.host.name))
+            return walk(task, wanted, self.report, book=task.host.name in self.report.hosts)
 
         for wave in in_waves(self.intent, machines):
             part = self.nr.filter(filter_func=lambda host, wave=wave: host.name in wave)
             result = part.run(task=go, name="provision", on_failed=True)
             if self.on_result:
                 self.on_result(result)
-
-    def _booked(self, machine: str) -> bool:
-        """A host that is read only for others' sake is not part of the report."""
-        return machine in self.selected or self._carries_selected(machine)
 
     def _skip_containers_of_lost_hosts(self) -> None:
         for host in self.intent.lxd_hosts:

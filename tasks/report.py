@@ -12,11 +12,11 @@ import sys
 import tempfile
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from tasks.intent.model import Intent
 from tasks.outcome import Record, Status
@@ -35,14 +35,6 @@ EXIT_FAILED = 1
 EXIT_PENDING = 3
 EXIT_LOCKED = 4
 EXIT_SIGNAL = 128
-
-
-class Reported(Protocol):
-    """Anything that reports itself as a plain dict."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report as plain dicts, lists and strings."""
-        ...
 
 
 def now() -> str:
@@ -78,7 +70,8 @@ class HostReport:
     @property
     def seconds(self) -> float:
         """Seconds that its phases took together."""
-        return round(sum(p["seconds"] for p in self.phases), 2)
+        spent: float = sum(p["seconds"] for p in self.phases)
+        return round(spent, 2)
 
     def to_dict(self) -> dict[str, Any]:
         """The machine as ``--json`` writes it."""
@@ -97,9 +90,8 @@ class HostReport:
 class Report:
     """One run: ``started`` is ISO 8601 with its zone, ``seconds`` how long the whole run took.
 
-    ``fleet`` has the kind of every machine that may come in and, for a container, its LXD host,
-    in the order in which a report lists them. ``locked`` says that another run held a lock,
-    ``interrupted`` is the number of the signal that ended the run, None where none did.
+    ``locked`` says that another run held a lock, ``interrupted`` is the number of the signal that
+    ended the run, None where none did. Machines are listed in the order of their declaration.
     """
 
     runbook: str
@@ -110,43 +102,38 @@ class Report:
     seconds: float = 0.0
     locked: bool = False
     interrupted: int | None = None
-    fleet: Mapping[str, tuple[str, str | None]] = field(default_factory=dict, repr=False)
     _adding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    @classmethod
-    def of(cls, runbook: str, intent: Intent, *, dry_run: bool = False) -> Report:
-        """An empty report of a run over the fleet that ``intent`` describes."""
-        fleet: dict[str, tuple[str, str | None]] = {
-            name: (intent.machine(name).kind, None) for name in intent.names()
-        }
-        fleet |= {c.name: (c.kind, c.on) for c in intent.containers.values()}
-        return cls(runbook, intent.name, dry_run, fleet=fleet)
-
-    def host(self, name: str) -> HostReport:
-        """One machine's part, made where it has none yet. KeyError for one not of the fleet."""
+    def declare(self, name: str, kind: str, on: str | None = None) -> HostReport:
+        """The machine's part of the report, made where it has none yet; fixes its place in it."""
         with self._adding:
-            return self._host(name)
+            return self.hosts.setdefault(name, HostReport(name, kind, on))
+
+    def declare_fleet(self, intent: Intent, selected: Collection[str]) -> None:
+        """Declare what a run over ``selected`` reports: LXD hosts, each followed by its containers.
+
+        An LXD host that is not selected has a place where one of its containers is, since that
+        container depends on it.
+        """
+        for host in intent.lxd_hosts:
+            containers = [c.name for c in intent.containers_on(host) if c.name in selected]
+            if host in selected or containers:
+                self.declare(host, "lxd")
+            for container in containers:
+                self.declare(container, "container", host)
+        for machine in intent.machines:
+            if machine in selected:
+                self.declare(machine, "machine")
 
     def add(self, name: str, record: Record) -> None:
-        """Book a phase on a machine. Any thread may call this. KeyError as for :meth:`host`."""
+        """Book a phase on a machine that was declared before. Any thread may call this."""
         with self._adding:
-            self._host(name).phases.append(record)
-
-    def _host(self, name: str) -> HostReport:
-        if name not in self.hosts:
-            kind, on = self.fleet[name]
-            self.hosts[name] = HostReport(name, kind, on)
-        return self.hosts[name]
+            self.hosts[name].phases.append(record)
 
     def lost(self, name: str) -> bool:
         """Whether a machine has dropped out: a phase failed, or was skipped for a reason."""
         host = self.hosts.get(name)
         return host is not None and host.status in ("failed", "unreachable", "skipped")
-
-    def in_order(self) -> list[HostReport]:
-        """The machines in the fleet's order, whatever order their phases ended in."""
-        place = {name: number for number, name in enumerate(self.fleet)}
-        return sorted(self.hosts.values(), key=lambda host: place.get(host.name, len(place)))
 
     @property
     def summary(self) -> dict[str, int]:
@@ -167,7 +154,7 @@ class Report:
     def seconds_by_phase(self) -> dict[str, float]:
         """Seconds spent in each phase over all machines, side by side or not, as they came."""
         spent: defaultdict[str, float] = defaultdict(float)
-        for host in self.in_order():
+        for host in self.hosts.values():
             for phase in host.phases:
                 spent[phase["phase"]] += phase["seconds"]
         return {phase: round(seconds, 2) for phase, seconds in spent.items()}
@@ -191,7 +178,7 @@ class Report:
             "started": self.started,
             "seconds": round(self.seconds, 2),
             "summary": self.summary,
-            "hosts": {host.name: host.to_dict() for host in self.in_order()},
+            "hosts": {name: host.to_dict() for name, host in self.hosts.items()},
         }
 
 
@@ -209,17 +196,17 @@ def to_rows(report: Report) -> list[dict[str, Any]]:
             "seconds": phase["seconds"],
             "message": phase["message"],
         }
-        for host in report.in_order()
+        for host in report.hosts.values()
         for phase in host.phases
     ]
 
 
-def write_json(report: Reported, destination: str | Path) -> None:
-    """Write a report as JSON to a file, or to standard output for ``-``.
+def write_json(content: Mapping[str, Any], destination: str | Path) -> None:
+    """Write a report's dict as JSON to a file, or to standard output for ``-``.
 
     The file is whole or not there, and readable for its owner only. Raises :class:`OSError`.
     """
-    text = json.dumps(report.to_dict(), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     if str(destination) == "-":
         sys.stdout.write(text)
         return

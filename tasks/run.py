@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from nornir.core import Nornir
 from nornir.core.inventory import Host
 from nornir.core.task import Task
 
-from tasks.actual import HostFacts
+from tasks.actual import HostFacts, MachineFacts
 from tasks.errors import UsageError
 from tasks.intent.model import Intent
 from tasks.state import StateFolder
@@ -19,14 +20,22 @@ from tasks.state import StateFolder
 RUN_KEY = "nornir-lxd-fleet"
 
 
+class Closeable(Protocol):
+    """What is held on a host until it is closed."""
+
+    def close(self) -> None:
+        """Let it go."""
+
+
 @dataclass
 class Run:
     """One run over a fleet.
 
-    ``hosts`` are all Nornir hosts, also those that a filter left out; ``selected`` are the machines that may be changed; ``facts`` are the LXD hosts read so far,
-    ``unreachable`` those that could not be reached, by name with the reason; ``exchanges`` counts
+    ``hosts`` are all Nornir hosts, also those that a filter left out; ``selected`` are the machines
+    that may be changed; ``facts`` are the LXD hosts read so far, ``unreachable`` those that could not be reached, by name with the reason; ``exchanges`` counts
     SSH execs and API requests by machine as ``{"execs": n, "requests": n}``; ``stop`` is set when
-    the run shall end after what is under way.
+    the run shall end after what is under way. ``host_keys`` are the fingerprints under which an
+    unknown SSH host key may be learned, by machine; ``locks`` are the LXD hosts' locks held.
     """
 
     intent: Intent
@@ -34,10 +43,26 @@ class Run:
     hosts: Mapping[str, Host] = field(default_factory=dict)
     selected: frozenset[str] = frozenset()
     facts: dict[str, HostFacts] = field(default_factory=dict)
+    machines: dict[str, MachineFacts] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
+    host_keys: Mapping[str, str] = field(default_factory=dict)
+    dry_run: bool = False
+    locks: dict[str, Closeable] = field(default_factory=dict)
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _opening: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+
+    def opening(self, machine: str) -> threading.Lock:
+        """The lock under which a machine's connections are opened, so that threads share one."""
+        with self._counting:
+            return self._opening.setdefault(machine, threading.Lock())
+
+    def reading(self, host: str) -> threading.Lock:
+        """The lock under which one LXD host is read, so that threads share one read of it."""
+        with self._counting:
+            return self._reading.setdefault(host, threading.Lock())
 
     def count(self, machine: str, kind: str) -> None:
         """Count one exchange (``execs`` or ``requests``) with a machine."""
@@ -57,6 +82,8 @@ def run_of(place: Task | Host | Nornir) -> Run:
         data = (place.host if isinstance(place, Task) else place).defaults.data
     run = data.get(RUN_KEY)
     if not isinstance(run, Run):
-        raise UsageError("this Nornir object was not made by open_fleet",
-                         remedy="use: from tasks import open_fleet; nr = open_fleet(FOLDER)")
+        raise UsageError(
+            "this Nornir object was not made by open_fleet",
+            remedy="use: from tasks import open_fleet; nr = open_fleet(FOLDER)",
+        )
     return run

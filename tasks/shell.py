@@ -31,8 +31,9 @@ class Completed:
         output = (self.stderr or self.stdout).decode(errors="replace").strip()
         tail = "\n".join(output.splitlines()[-TAIL_LINES:])
         said = f": {tail}" if tail else ""
-        raise CommandError(f"{what} failed with exit status {self.status}{said}",
-                           where=where, remedy=remedy)
+        raise CommandError(
+            f"{what} failed with exit status {self.status}{said}", where=where, remedy=remedy
+        )
 
 
 class Shell(Protocol):

@@ -57,7 +57,7 @@ def _run(task: Task, leg: Leg, report: Report) -> Record:
         result = task.run(task=leg.task, name=leg.phase, **leg.options)[0]
     except NornirSubTaskError as error:
         result = error.result[0]
-    if result.exception:  # raised instead of returned as a failed record
+    if isinstance(result.exception, Exception):  # raised, not returned as a failed record
         if isinstance(result.exception, LockedError):
             report.locked = True
         return failure(leg.phase, result.exception)

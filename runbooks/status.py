@@ -1,0 +1,8 @@
+"""Show how the fleet is: ``python runbooks/status.py --help``."""
+
+import sys
+
+from tasks.status.command import status_command
+
+if __name__ == "__main__":
+    sys.exit(status_command())

@@ -1,0 +1,86 @@
+"""The static network inside a container, as its image's own tool wants it.
+
+Sources: systemd.network(5), netplan(5), interfaces(5), resolv.conf(5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from tasks.intent.model import Attachment, File
+from tasks.machine_paths import NETPLAN, ifupdown_file, networkd_file
+
+HEADER = "# Managed by nornir-lxd-fleet.\n"
+
+
+def network_files(tool: str, attachments: Sequence[Attachment]) -> tuple[File, ...]:
+    """The files that give a container its addresses, for netplan, ifupdown or networkd."""
+    if tool == "netplan":
+        text = HEADER + yaml.safe_dump(_netplan(attachments), sort_keys=False)
+        return (File(NETPLAN, text, mode="0600"),)
+    if tool == "ifupdown":
+        return tuple(File(ifupdown_file(a), HEADER + _ifupdown(a)) for a in attachments)
+    return tuple(File(networkd_file(a), HEADER + _networkd(a)) for a in attachments)
+
+
+def resolv_conf(attachments: Sequence[Attachment]) -> str:
+    """The nameservers of all networks, those of the default route first; empty without any."""
+    routed_first = sorted(attachments, key=lambda a: a.gateway is None)
+    servers = dict.fromkeys(str(server) for a in routed_first for server in a.nameservers)
+    search = dict.fromkeys(domain for a in routed_first for domain in a.search)
+    if not servers:
+        return ""
+    lines = [f"search {' '.join(search)}"] if search else []
+    return HEADER + "".join(f"{line}\n" for line in [*lines, *(f"nameserver {s}" for s in servers)])
+
+
+def _networkd(attachment: Attachment) -> str:
+    lines = ["[Match]", f"Name={attachment.interface}", "", "[Network]"]
+    lines += [f"Address={attachment.address}", "IPv6AcceptRA=no"]
+    if attachment.gateway:
+        lines.append(f"Gateway={attachment.gateway}")
+    lines += [f"DNS={server}" for server in attachment.nameservers]
+    if attachment.search:
+        lines.append(f"Domains={' '.join(attachment.search)}")
+    return "\n".join([*lines, ""])
+
+
+def _ifupdown(attachment: Attachment) -> str:
+    family = "inet6" if attachment.address and attachment.address.version == 6 else "inet"
+    lines = [f"auto {attachment.interface}"]
+    lines.append(f"iface {attachment.interface} {family} static")
+    lines.append(f"    address {attachment.address}")
+    if attachment.gateway:
+        lines.append(f"    gateway {attachment.gateway}")
+    return "\n".join([*lines, ""])
+
+
+def _netplan(attachments: Sequence[Attachment]) -> Mapping[str, Any]:
+    return {
+        "network": {
+            "version": 2,
+            "ethernets": {a.interface: _ethernet(a) for a in attachments},
+        }
+    }
+
+
+def _ethernet(attachment: Attachment) -> Mapping[str, Any]:
+    ethernet: dict[str, Any] = {
+        "dhcp4": False,
+        "dhcp6": False,
+        "accept-ra": False,
+        "addresses": [str(attachment.address)],
+    }
+    if attachment.gateway:
+        anywhere = "::/0" if attachment.gateway.version == 6 else "0.0.0.0/0"
+        ethernet["routes"] = [{"to": anywhere, "via": str(attachment.gateway)}]
+    names = {
+        "addresses": [str(server) for server in attachment.nameservers],
+        "search": list(attachment.search),
+    }
+    if any(names.values()):
+        ethernet["nameservers"] = {key: value for key, value in names.items() if value}
+    return ethernet

@@ -1,0 +1,213 @@
+"""What a machine lacks until it can be managed over SSH: pure, from one read of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tasks.actual import MachineFacts
+from tasks.bootstrap.network import network_files, resolv_conf
+from tasks.intent.model import Attachment, Container, File, Image, Machine
+from tasks.machine_change import Call, Calls
+from tasks.machine_files import ABSENT, file_step, keys_step
+from tasks.machine_paths import (
+    FIRST_UPGRADE,
+    HOSTNAME,
+    HOSTS,
+    HUSHLOGIN,
+    RESOLV_CONF,
+    ROOT_KEYS,
+    SSH_UNITS,
+)
+from tasks.plan import Plan, Step, mapping_diff
+
+Steps = Iterator[Step[Calls]]
+
+
+def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> Plan[Calls]:
+    """From a container just started to one that answers over SSH, by what its image has.
+
+    ``actual`` without anything in it (``over`` is "") plans a container that does not run yet.
+    """
+    static = [a for a in container.attachments.values() if a.address]
+    ours = image.network_config is None
+    steps: list[Step[Calls]] = []
+    if ours and static:
+        steps += _network(static, actual)
+    steps += _names(container, static, actual, ours=ours)
+    steps += _first_upgrade(container, actual)
+    steps += _packages(container, actual)
+    steps += _root(container, actual)
+    steps += _sshd(actual)
+    return Plan(tuple(steps), _reason(steps), tuple(_notes(static, actual, ours=ours)))
+
+
+def plan_host_bootstrap(machine: Machine, actual: MachineFacts) -> Plan[Calls]:
+    """The same for a machine that answers over SSH already: first upgrade, keys, .hushlogin."""
+    steps = [*_first_upgrade(machine, actual), *_root(machine, actual)]
+    return Plan(tuple(steps), _reason(steps))
+
+
+def _reason(steps: Sequence[Step[Calls]]) -> str:
+    return "" if steps else "bootstrapped already"
+
+
+def _network(static: Sequence[Attachment], actual: MachineFacts) -> Steps:
+    interfaces = tuple(a.interface for a in static)
+    what = f"network {', '.join(interfaces)}"
+    if not actual.network_tool:
+        if actual.over:
+            yield Step(
+                "create",
+                what,
+                (Call("fail", ("it has neither netplan nor ifupdown nor systemd-networkd",)),),
+                detail="no tool for it in the image",
+            )
+            return
+        wanted = {a.interface: _shown(a) for a in static}
+        yield Step(
+            "create",
+            what,
+            (),
+            "by the tool that the image has",
+            mapping_diff({}, wanted, "network"),
+        )
+        return
+    written = [
+        step
+        for file in network_files(actual.network_tool, static)
+        if (step := _open_file_step(file, actual))
+    ]
+    missing = [a for a in static if a.address not in actual.addresses.get(a.interface, ())]
+    if not written and not missing:
+        return
+    awaited = (Call("await_address", (a.interface, str(a.address))) for a in static)
+    yield Step(
+        "update" if any(step.action == "update" for step in written) else "create",
+        what,
+        write=(
+            *(call for step in written for call in step.write),
+            Call("apply_network", (actual.network_tool, *interfaces)),
+            *awaited,
+        ),
+        detail=f"by {actual.network_tool}"
+        + "".join(f", {a.address} is not on {a.interface}" for a in missing),
+        diff="\n".join(step.diff for step in written),
+    )
+
+
+def _shown(attachment: Attachment) -> dict[str, object]:
+    shown: dict[str, object] = {"address": str(attachment.address)}
+    if attachment.gateway:
+        shown["gateway"] = str(attachment.gateway)
+    if attachment.nameservers:
+        shown["nameservers"] = [str(server) for server in attachment.nameservers]
+    return shown
+
+
+def _names(
+    container: Container, static: Sequence[Attachment], actual: MachineFacts, *, ours: bool
+) -> Steps:
+    """The resolver and the machine's own name."""
+    resolver = actual.files.get(RESOLV_CONF, ABSENT)
+    wanted = resolv_conf(static)
+    declared = {file.path for file in container.configure.files}
+    # A link belongs to a resolver that is told the nameservers by the network's own tool.
+    if (
+        wanted
+        and resolver.kind != "link"
+        and (ours or b"nameserver" not in (resolver.content or b""))
+    ):
+        yield from _unless(RESOLV_CONF, declared, File(RESOLV_CONF, wanted), actual)
+    if not actual.over:
+        return
+    named = (actual.files.get(HOSTNAME, ABSENT).content or b"").decode(errors="replace")
+    if named.strip().split(".")[0] != container.name:
+        yield from _unless(HOSTNAME, declared, File(HOSTNAME, f"{container.name}\n"), actual)
+    if actual.hostname.split(".")[0] != container.name:
+        yield Step(
+            "update",
+            "host name",
+            (Call("set_hostname", (container.name,)),),
+            diff=mapping_diff({"name": actual.hostname}, {"name": container.name}, "host name"),
+        )
+    known = (actual.files.get(HOSTS, ABSENT).content or b"").decode(errors="replace")
+    if container.name not in known.split() and HOSTS not in declared:
+        line = f"127.0.1.1 {container.name}\n"
+        yield Step(
+            "update",
+            f"file {HOSTS}",
+            (Call("add_lines", (HOSTS,), line.encode()),),
+            diff=f"+{line}".rstrip(),
+        )
+
+
+def _unless(path: str, declared: set[str], file: File, actual: MachineFacts) -> Steps:
+    """What the configuration declares itself is left to it."""
+    step = _open_file_step(file, actual)
+    if path not in declared and step:
+        yield step
+
+
+def _open_file_step(file: File, actual: MachineFacts) -> Step[Calls] | None:
+    return file_step(file, actual.files.get(file.path, ABSENT))
+
+
+def _first_upgrade(machine: Machine, actual: MachineFacts) -> Steps:
+    if machine.bootstrap.upgrade and FIRST_UPGRADE not in actual.files:
+        yield Step(
+            "upgrade",
+            "packages",
+            (Call("upgrade_packages"), Call("once", ("first-upgrade",))),
+            "all of them, once for all",
+            mapping_diff({"done": False}, {"done": True}, "first upgrade"),
+        )
+
+
+def _packages(machine: Machine, actual: MachineFacts) -> Steps:
+    for package in machine.bootstrap.packages:
+        if package not in actual.packages:
+            yield Step(
+                "install",
+                f"package {package}",
+                (Call("install_packages", (package,)),),
+                diff=mapping_diff({}, {package: "present"}, "packages"),
+            )
+
+
+def _root(machine: Machine, actual: MachineFacts) -> Steps:
+    held = actual.files.get(ROOT_KEYS, ABSENT)
+    lines = (held.content or b"").decode(errors="replace").splitlines()
+    why = f"mode {held.mode}" if held.kind == "file" and held.mode != "0600" else ""
+    keys = machine.bootstrap.authorized_keys
+    step = keys_step("root", keys, lines, why=why) if keys else None
+    if step:
+        yield step
+    if not actual.files.get(HUSHLOGIN, ABSENT).kind:
+        yield Step(
+            "create",
+            f"file {HUSHLOGIN}",
+            (Call("put_file", (HUSHLOGIN, "root", "root", "0644"), b""),),
+            diff=mapping_diff({}, {HUSHLOGIN: "present"}, "login banner"),
+        )
+
+
+def _sshd(actual: MachineFacts) -> Steps:
+    """Installed it starts by itself; here it is about one that somebody stopped."""
+    states = [actual.units[unit].active for unit in SSH_UNITS if unit in actual.units]
+    installed = actual.host_key or "openssh-server" in actual.packages
+    if actual.over and installed and "active" not in states:
+        yield Step(
+            "start",
+            "service ssh",
+            (Call("start_ssh"),),
+            diff=mapping_diff({"running": False}, {"running": True}, "service ssh"),
+        )
+
+
+def _notes(static: Sequence[Attachment], actual: MachineFacts, *, ours: bool) -> Iterator[str]:
+    if actual.cloud_init == "error":
+        yield f"cloud-init ended with errors: {actual.cloud_init_errors}"
+    if actual.over and not ours:
+        for attachment in static:
+            if attachment.address not in actual.addresses.get(attachment.interface, ()):
+                yield f"cloud-init did not set {attachment.address} on {attachment.interface}"

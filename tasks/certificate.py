@@ -1,0 +1,68 @@
+"""The controller's client certificate, with which LXD knows it."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+#: As long as LXD's own client makes its certificates valid.
+LIFETIME = datetime.timedelta(days=3650)
+
+
+@dataclass(frozen=True)
+class ClientCertificate:
+    """A client certificate and its key as files; ``fingerprint`` is LXD's: SHA256 in hex."""
+
+    certificate: Path
+    key: Path
+    pem: str
+    fingerprint: str
+
+
+def fingerprint_of(pem: str) -> str:
+    """The fingerprint of a certificate as LXD gives it: SHA256 of its DER form in hex."""
+    return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
+
+
+def read_client_certificate(certificate: Path, key: Path) -> ClientCertificate:
+    """The client certificate in these files."""
+    pem = certificate.read_text()
+    return ClientCertificate(certificate, key, pem, fingerprint_of(pem))
+
+
+def make_client_certificate() -> tuple[str, str]:
+    """A new certificate and key as PEM: self-signed ECDSA P-384, what ``lxc`` itself makes."""
+    key = ec.generate_private_key(ec.SECP384R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "nornir-lxd-fleet"),
+            x509.NameAttribute(NameOID.COMMON_NAME, socket.gethostname()[:64]),
+        ]
+    )
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))  # clocks differ
+        .not_valid_after(now + LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(key, hashes.SHA384())
+    )
+    certificate_pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    key_pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    return certificate_pem, key_pem

@@ -1,0 +1,33 @@
+"""The rules across layers, checked before anything is contacted.
+
+They see the resolved intent, which leaves out what is wrong by itself, so that a rule never
+stumbles over a value of a wrong type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.checks.containers import check_containers
+from tasks.checks.lxd_hosts import check_lxd_hosts
+from tasks.checks.networks import check_networks
+from tasks.checks.ownership import check_ownership
+from tasks.checks.profiles import check_profiles
+from tasks.mistakes import Mistakes
+
+if TYPE_CHECKING:  # loading an intent runs these checks; they know its types and nothing else
+    from tasks.intent.inventory import Inventory
+    from tasks.intent.model import Intent
+
+__all__ = ["check"]
+
+
+def check(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> None:
+    """Book every rule that an intent breaks; ``inventory`` says where things are written."""
+    # What a rule would say of these only follows from a mistake that is booked already.
+    unsure = frozenset(name for name in intent.names() if inventory.unsure(name, mistakes))
+    check_networks(intent, inventory, mistakes)
+    check_lxd_hosts(intent, inventory, unsure, mistakes)
+    check_profiles(intent, inventory, mistakes)
+    check_containers(intent, inventory, unsure, mistakes)
+    check_ownership(intent, inventory, mistakes)

@@ -1,0 +1,52 @@
+"""Configure a machine over SSH: one read, one change, one proof."""
+
+from __future__ import annotations
+
+from nornir.core.task import Result, Task
+
+from tasks.actual import MachineFacts
+from tasks.configure.plan import plan_configuration
+from tasks.machine_change import Calls, Clock, apply_calls
+from tasks.machine_facts import is_there, machine_facts_of
+from tasks.outcome import converge, record, result_of
+from tasks.plan import Plan
+from tasks.run import run_of
+from tasks.transport import shell_of
+
+#: Seconds for the whole configuration of one machine.
+DEADLINE = 900.0
+
+
+def configure_system(task: Task, dry_run: bool | None = None) -> Result:
+    """Bring timezone, packages, files, users and services of a machine to what is declared.
+
+    A service is restarted only when a file that names it changed, once, after all files. A file
+    whose validation fails goes back to what it was, and the phase fails. What the phase before
+    has read is not read again.
+
+    Arguments:
+        dry_run: only say what would be done; a container that does not run is planned as new.
+
+    ``Result.result`` is the phase's record (see :func:`tasks.outcome.record`).
+    """
+    host = task.host
+    run = run_of(task)
+    machine = run.intent.machine(host.name)
+    dry = task.is_dry_run(dry_run)
+    clock = Clock(DEADLINE)
+    if not getattr(machine, "running", True):
+        reason = "declared as not running"
+        return result_of(task, record("configure", "skipped", message=reason))
+
+    def read() -> MachineFacts:
+        if dry and host.name not in run.machines and not is_there(host):
+            return MachineFacts(host.name)
+        return machine_facts_of(host, over_exec=dry)
+
+    def plan(fresh: bool) -> Plan[Calls]:
+        return plan_configuration(machine, read())
+
+    def apply(plan: Plan[Calls]) -> None:
+        apply_calls(shell_of(host), "configure", plan, clock)
+
+    return converge(task, "configure", plan=plan, apply=apply, dry_run=dry_run)

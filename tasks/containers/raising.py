@@ -1,0 +1,221 @@
+"""The Nornir task that raises the containers of an LXD host."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from nornir.core.task import Result, Task
+
+from tasks.actual import LxdFacts
+from tasks.apply import apply_all
+from tasks.containers.departed import plan_departed
+from tasks.containers.plan import ContainerWrite, plan_container
+from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
+from tasks.errors import FleetError, LxdError, LxdNotFoundError, ProofError
+from tasks.facts import facts_of
+from tasks.intent.model import Container
+from tasks.lxd_api import LxdApi, api_of
+from tasks.outcome import Record, failure, record
+from tasks.plan import Plan
+from tasks.run import run_of
+
+PHASE = "containers"
+#: Containers that LXD works on at once; each waits for LXD, none for another.
+AT_ONCE = 16
+
+
+@dataclass
+class _Job:
+    """One container on its way: what was planned, and how it ended."""
+
+    container: Container
+    plan: Plan[ContainerWrite] = field(default_factory=Plan)
+    error: Exception | None = None
+    ended: bool = False
+    seconds: float = 0.0
+
+    def entry(self) -> Record:
+        """Its record for the report."""
+        if self.error:
+            return failure(PHASE, self.error, plan=self.plan, seconds=self.seconds)
+        status: Any = "changed" if self.plan.changed else "ok"
+        return record(PHASE, status, plan=self.plan, seconds=self.seconds)
+
+
+def raise_containers(task: Task, dry_run: bool | None = None, prune: bool = False) -> Result:
+    """Create, start and mend the selected containers that are declared on an LXD host.
+
+    Arguments:
+        dry_run: plan only; None follows Nornir's own setting.
+        prune: stop and rename containers that we created and that left the inventory; only where
+            the LXD host itself is selected.
+
+    All containers go their way at the same time, and what fails on one is booked on it alone. The
+    Result holds the host's own record (see :func:`tasks.outcome.record`) with the key
+    ``containers``: name -> that container's record. The host itself fails only where it could not
+    be read or written, or where a container that has to go did not; then a container that was
+    not brought to an end is missing there.
+    """
+    started = time.monotonic()
+    raising = _Raising(task, prune=prune)
+    try:
+        raising.plan()
+        if not task.is_dry_run(dry_run):
+            raising.apply()
+        status: Any = "changed" if raising.departed.changed else "ok"
+        entry = record(PHASE, status, plan=raising.departed, seconds=time.monotonic() - started)
+    except Exception as error:  # an error ends this host's phase, never the run
+        seconds = time.monotonic() - started
+        entry = failure(PHASE, error, plan=raising.departed, seconds=seconds)
+        containers = {j.container.name: j.entry() for j in raising.jobs if j.ended}
+    else:
+        containers = {job.container.name: job.entry() for job in raising.jobs}
+    entries = [entry, *containers.values()]
+    return Result(
+        host=task.host,
+        result={**entry, "containers": containers},
+        changed=any(each["changed"] for each in entries),
+        diff="\n".join(each["diff"] for each in entries if each["diff"]),
+        failed=entry["status"] in ("failed", "unreachable"),
+    )
+
+
+class _Raising:
+    """The containers of one LXD host: planned together, applied side by side, proven at once."""
+
+    def __init__(self, task: Task, *, prune: bool) -> None:
+        self.task_host = task.host
+        self.shared = run_of(task)
+        self.intent = self.shared.intent
+        self.host = self.intent.lxd_hosts[task.host.name]
+        self.prune = prune and self.host.name in self.shared.selected
+        self.today = date.today()
+        self.facts = LxdFacts()
+        self.departed: Plan[ContainerWrite] = Plan()
+        self.jobs = [
+            _Job(container)
+            for container in self.intent.containers_on(self.host.name)
+            if container.name in self.shared.selected
+        ]
+
+    def plan(self) -> None:
+        """Plan every container; one that cannot be planned has ended."""
+        self.facts = facts_of(self.task_host).lxd
+        self.departed = self._plan_departed(self.facts)
+        for job in self.jobs:
+            try:
+                job.plan = self._plan(job.container, self.facts)
+                job.ended = not job.plan.changed
+            except FleetError as error:
+                job.error, job.ended = error, True
+
+    def apply(self) -> None:
+        """Do what was planned, then read the host again and see that nothing is left."""
+        todo = [job for job in self.jobs if not job.ended]
+        if not todo and not self.departed.changed:
+            return
+        api = api_of(self.task_host)
+        refused: FleetError | None = None
+        try:
+            self._let_go(api)
+        except FleetError as error:  # what is declared is raised all the same
+            refused = error
+        if todo:
+            with ThreadPoolExecutor(min(AT_ONCE, len(todo))) as pool:
+                list(pool.map(partial(self._raise, api), todo))
+        facts = facts_of(self.task_host, fresh=True).lxd
+        self._prove(todo, facts)
+        if refused:
+            raise refused
+        left = self._plan_departed(facts)
+        if left.changed:
+            raise self._still_to_do(left)
+
+    def _plan(self, container: Container, facts: LxdFacts) -> Plan[ContainerWrite]:
+        others = [
+            name
+            for name, known in list(self.shared.facts.items())
+            if name != self.host.name and container.name in known.lxd.instances
+        ]
+        unread = [name for name in self.shared.unreachable if name in self.intent.lxd_hosts]
+        return plan_container(
+            container, self.host, self.intent.profiles, facts, others=others, unread=unread
+        )
+
+    def _plan_departed(self, facts: LxdFacts) -> Plan[ContainerWrite]:
+        declared = {container.name: container.on for container in self.intent.containers.values()}
+        return plan_departed(declared, self.host.name, facts, self.today, prune=self.prune)
+
+    def _let_go(self, api: LxdApi) -> None:
+        by_container = groupby(self.departed.steps, key=lambda step: step.write.container)
+        apply_all(
+            (f"container {name}", partial(apply_steps, api, list(steps)))
+            for name, steps in by_container
+        )
+
+    def _raise(self, api: LxdApi, job: _Job) -> None:
+        """One container's way, in a thread of its own."""
+        started = time.monotonic()
+        try:
+            self._check_sources(job.plan)
+            try:
+                apply_steps(api, job.plan.steps)
+            except LxdError as error:
+                if not is_unfinished(error):
+                    raise
+                self._finish(api, job.container)
+        except Exception as error:  # booked on this container alone
+            job.error = error
+        job.ended = True
+        job.seconds = time.monotonic() - started
+
+    def _finish(self, api: LxdApi, container: Container) -> None:
+        """Let LXD end what a killed run left it to do, and do what is then still missing."""
+        instances = dict(self.facts.instances)
+        try:
+            instances[container.name] = wait_until_idle(api, container.name)
+        except LxdNotFoundError:
+            instances.pop(container.name, None)
+        again = self._plan(container, replace(self.facts, instances=instances))
+        apply_steps(api, again.steps)
+
+    def _check_sources(self, plan: Plan[ContainerWrite]) -> None:
+        """See that the image and the profiles of a container are on the host."""
+        aliases = {
+            alias["name"]
+            for image in self.facts.images.values()
+            for alias in image.get("aliases") or []
+        }
+        for write in (step.write for step in plan.steps):
+            if write.action == "create" and write.image not in aliases:
+                raise self._missing(f"image {write.image}", "images")
+            for profile in write.profiles or ():
+                if profile not in self.facts.profiles:
+                    raise self._missing(f"profile {profile}", "profiles")
+
+    def _missing(self, what: str, phase: str) -> FleetError:
+        return FleetError(
+            f"{what} is not on this host",
+            where=self.host.name,
+            remedy=f"look at what the phase {phase} says there, or run it first",
+        )
+
+    def _prove(self, todo: list[_Job], facts: LxdFacts) -> None:
+        for job in todo:
+            if job.error is None:
+                left = self._plan(job.container, facts)
+                job.error = self._still_to_do(left) if left.changed else None
+
+    def _still_to_do(self, left: Plan[ContainerWrite]) -> ProofError:
+        objects = ", ".join(f"{step.action} {step.object}" for step in left.steps)
+        return ProofError(
+            f"applied, but read again there is still to do: {objects}",
+            where=self.host.name,
+            remedy="look at the difference with -v, and at lxc info NAME --show-log",
+        )

@@ -1,0 +1,150 @@
+"""The JSON document that ``onhost/read_host.sh`` prints, parsed into typed facts."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_interface
+from typing import Any
+
+from tasks.actual import ClientFolder, HostFacts, Json, Link, LxdFacts
+from tasks.errors import FleetError
+from tasks.intent.model import Interface
+
+
+def parse_facts(name: str, document: bytes) -> HostFacts:
+    """What ``onhost/read_host.sh`` printed, as facts.
+
+    Raises :class:`FleetError` where it is not that script's whole document.
+    """
+    try:
+        read = json.loads(document)
+        os_release = _assignments(_text(read["os_release"]))
+        return HostFacts(
+            name=name,
+            root=read["root"],
+            systemd=read["systemd"],
+            free=_free(_text(read["disks"])),
+            created=frozenset(_text(read["created"]).splitlines()),
+            os_id=os_release.get("ID", ""),
+            os_version=os_release.get("VERSION_ID", ""),
+            boot_id=read["boot_id"],
+            netplan_version=_installed_version(_text(read["netplan_package"])),
+            netplan={_text(f["path"]): _text(f["text"]) for f in read["netplan"]},
+            links={link.name: link for link in _links(read["links"] or ())},
+            default_routes=tuple(_default_routes(_text(read["routes"]))),
+            clients={c["user"]: _client_folder(c) for c in read["clients"]},
+            lxd=_lxd(read["lxd"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FleetError(
+            f"the read of the host did not give what it should ({type(error).__name__}: {error})",
+            where=name,
+            remedy="run again; if it stays, look at what a login shell prints on that host",
+        ) from error
+
+
+def _text(encoded: str) -> str:
+    return base64.b64decode(encoded).decode(errors="replace")
+
+
+def _assignments(text: str) -> dict[str, str]:
+    """The lines ``KEY=value`` of os-release, unquoted (os-release(5))."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key: value.strip("\"'") for key, value in pairs}
+
+
+def _installed_version(text: str) -> str:
+    """The version out of dpkg-query's ``STATUS VERSION``; empty where it is not installed."""
+    status, _, version = text.strip().partition(" ")
+    return version if status == "installed" else ""
+
+
+def _free(text: str) -> dict[str, int]:
+    """Bytes free by mount point, out of ``df -Pk``."""
+    lines = (line.split(maxsplit=5) for line in text.splitlines()[1:])
+    return {fields[5]: int(fields[3]) * 1024 for fields in lines if len(fields) == 6}
+
+
+def _links(entries: Iterable[Mapping[str, Any]]) -> Iterable[Link]:
+    """Links out of ``ip -j -d addr``; link-local addresses come by themselves and are left out."""
+    for entry in entries:
+        if not entry.get("ifname"):
+            continue
+        info = entry.get("linkinfo") or {}
+        kind = info.get("info_kind", "")
+        yield Link(
+            name=entry["ifname"],
+            kind=kind,
+            mac=entry.get("address", ""),
+            mtu=entry.get("mtu", 1500),
+            master=entry.get("master"),
+            up="UP" in entry.get("flags", ()),
+            addresses=tuple(_addresses(entry.get("addr_info", ()))),
+            vlan_id=info["info_data"]["id"] if kind == "vlan" else None,
+            vlan_link=entry.get("link") if kind == "vlan" else None,
+        )
+
+
+def _addresses(entries: Iterable[Mapping[str, Any]]) -> Iterable[Interface]:
+    for entry in entries:
+        if "local" in entry:
+            address = ip_interface(f"{entry['local']}/{entry['prefixlen']}")
+            if not address.ip.is_link_local:
+                yield address
+
+
+def _default_routes(text: str) -> Iterable[tuple[str, str]]:
+    """``(gateway, interface)`` out of ``ip route show default``, unreachable ones left out."""
+    for line in text.splitlines():
+        found = re.match(r"default via (\S+) dev (\S+)", line)
+        if found:
+            yield found[1], found[2]
+
+
+def _client_folder(entry: Mapping[str, Any]) -> ClientFolder:
+    return ClientFolder(
+        user=entry["user"],
+        path=_text(entry["path"]),
+        config=_text(entry["config"]),
+        certificate=_text(entry["certificate"]) or None,
+        server_certificates={
+            _text(f["file"]).removesuffix(".crt"): _text(f["text"]) for f in entry["servercerts"]
+        },
+    )
+
+
+def _lxd(read: Mapping[str, Any]) -> LxdFacts:
+    """LXD's own objects; installed but never started is no problem, not answering is one."""
+    package = read["package"] or None
+    certificate = _text(read["certificate"]) or None
+    answers = read["answers"]
+    failed = [(name, a) for name, a in answers.items() if a["status"] != 0]
+    if not read["started"] or failed:
+        problem = _problem(*failed[0]) if failed else ""
+        return LxdFacts(package=package, problem=problem, certificate=certificate)
+
+    def listed(name: str, key: str) -> dict[str, Json]:
+        return {item[key]: item for item in answers[name]["body"]["metadata"] or ()}
+
+    return LxdFacts(
+        package=package,
+        running=True,
+        certificate=certificate,
+        server=answers["server"]["body"]["metadata"],
+        certificates=tuple(answers["certificates"]["body"]["metadata"] or ()),
+        pools=listed("pools", "name"),
+        profiles=listed("profiles", "name"),
+        images=listed("images", "fingerprint"),
+        instances=listed("instances", "name"),
+    )
+
+
+def _problem(name: str, answer: Mapping[str, Any]) -> str:
+    """Why LXD does not answer, in one line. ``timeout`` ends with 124, or 137 when it killed."""
+    if answer["status"] in (124, 137):
+        return f"no answer to {name} within 8 s"
+    said = _text(answer["said"]).strip().splitlines()
+    return said[-1].removeprefix("Error: ") if said else f"exit status {answer['status']}"

@@ -1,0 +1,29 @@
+"""The wanted state of a fleet, from an inventory folder: typed, merged, derived, checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.checks import check
+from tasks.errors import InventoryError
+from tasks.intent.inventory import read_inventory
+from tasks.intent.model import Intent
+from tasks.intent.resolve import resolve
+from tasks.mistakes import Mistakes
+
+__all__ = ["load_intent"]
+
+
+def load_intent(folder: Path) -> Intent:
+    """The intent of an inventory folder (hosts.yaml, groups.yaml, defaults.yaml).
+
+    Nothing is contacted. Raises :class:`InventoryError` with all mistakes of all stages at once.
+    """
+    mistakes = Mistakes()
+    inventory = read_inventory(folder, mistakes)
+    if inventory is not None:
+        intent = resolve(folder, inventory, mistakes)
+        check(intent, inventory, mistakes)
+        if not mistakes:
+            return intent
+    raise InventoryError(mistakes.lines())

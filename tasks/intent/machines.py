@@ -1,0 +1,165 @@
+"""What all machines have: SSH, networks, bootstrap, configuration, health, maintenance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from tasks.intent.merge import Layers
+from tasks.intent.model import (
+    Attachment,
+    Bootstrap,
+    Configure,
+    File,
+    HealthCheck,
+    Machine,
+    Maintenance,
+    Service,
+    Ssh,
+    User,
+)
+from tasks.intent.networks import attachments
+from tasks.intent.scope import Scope
+from tasks.intent.templates import Templates
+
+
+def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -> Machine:
+    """A machine with everything but its configuration, which may need the whole fleet."""
+    data = host.data
+    attached = attachments(host, networks, scope)
+    return Machine(
+        name=name,
+        ssh=_ssh(host, attached, scope),
+        site=data.get("site"),
+        groups=host.groups,
+        management=data.get("management"),
+        attachments=attached,
+        bootstrap=_bootstrap(host, scope),
+        health=tuple(
+            HealthCheck(kind, str(argument))
+            for check in data.get("health", [])
+            for kind, argument in check.items()
+        ),
+        maintenance=Maintenance(**data.get("maintenance", {})),
+        apart=data.get("apart"),
+        foreign=tuple(data.get("foreign", [])),
+        data=data,
+    )
+
+
+def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:
+    data, body = host.data, host.body
+    address = _management_address(host, attached, scope)
+    hostname = body.get("hostname") or address
+    if not hostname and "management" not in data:
+        here = host.layers[-1].place.at("data")
+        if not scope.mistakes.within(here.at("management")):
+            scope.mistakes.add(
+                here,
+                "no way to reach it is declared",
+                "write management: NETWORK and its address, or hostname",
+            )
+    host_key = data.get("ssh_host_key")
+    line = scope.key_line(host_key, host.place("ssh_host_key")) if host_key else None
+    return Ssh(
+        hostname=hostname or "",
+        port=body.get("port", 22),
+        username=body.get("username", "root"),
+        key_file=scope.existing(data["ssh_key"], host.place("ssh_key"))
+        if "ssh_key" in data
+        else None,
+        host_key=" ".join(line.split()[:2]) if line else None,
+    )
+
+
+def _management_address(
+    host: Layers, attached: Mapping[str, Attachment], scope: Scope
+) -> str | None:
+    network: str | None = host.data.get("management")
+    if network is None or not scope.bridge(network, host.place("management")):
+        return None
+    if network in attached and (address := attached[network].address):
+        return str(address.ip)
+    addresses = host.layers[-1].place.at("data", "addresses")
+    if network not in host.data.get("addresses", {}) and not scope.mistakes.within(addresses):
+        scope.mistakes.add(
+            addresses,
+            f"no address on the management network {network}",
+            f"write addresses: {{{network}: ADDRESS}}",
+        )
+    return None
+
+
+def _bootstrap(host: Layers, scope: Scope) -> Bootstrap:
+    data = dict(host.data.get("bootstrap", {}))
+    if "packages" in data:
+        data["packages"] = tuple(data["packages"])
+    place = host.place("bootstrap", "authorized_keys")
+    keys = [
+        scope.key_line(key, place.at(n)) for n, key in enumerate(data.get("authorized_keys", []))
+    ]
+    return replace(
+        Bootstrap(**{**data, "authorized_keys": ()}),
+        authorized_keys=tuple(key for key in keys if key),
+    )
+
+
+def configure_of(machine: Machine, host: Layers, scope: Scope, templates: Templates) -> Configure:
+    """A machine's configuration, its templates rendered."""
+    data: Mapping[str, Any] = host.data.get("configure", {})
+    return Configure(
+        timezone=data.get("timezone"),
+        packages=data.get("packages", {}),
+        files=tuple(
+            file
+            for path in data.get("files", {})
+            if (file := _file(path, machine, host, scope, templates))
+        ),
+        users=tuple(
+            _user(name, written, host, scope) for name, written in data.get("users", {}).items()
+        ),
+        services=tuple(
+            Service(name, **written) for name, written in data.get("services", {}).items()
+        ),
+    )
+
+
+def _file(
+    path: str, machine: Machine, host: Layers, scope: Scope, templates: Templates
+) -> File | None:
+    written: Mapping[str, Any] = host.data["configure"]["files"][path]
+    place = host.place("configure", "files", path)
+    content, template = written.get("content"), written.get("template")
+    if (content is None) == (template is None):
+        if not scope.mistakes.within(place):
+            what = "neither content nor template" if content is None else "content and template"
+            scope.mistakes.add(place, f"has {what}", "write one of the two")
+        return None
+    if template is not None:
+        content = templates.render(
+            template, machine, host.place("configure", "files", path, "template")
+        )
+    if content is None:
+        return None
+    return File(
+        path=path,
+        content=content,
+        owner=written.get("owner", "root"),
+        group=written.get("group", "root"),
+        mode=written.get("mode", "0644").zfill(4),
+        validate=written.get("validate"),
+        restarts=tuple(written.get("restarts", [])),
+    )
+
+
+def _user(name: str, written: Mapping[str, Any], host: Layers, scope: Scope) -> User:
+    place = host.place("configure", "users", name, "keys")
+    keys = [scope.key_line(key, place.at(n)) for n, key in enumerate(written.get("keys", []))]
+    return User(
+        name=name,
+        groups=tuple(written.get("groups", [])),
+        shell=written.get("shell", "/bin/bash"),
+        keys=tuple(key for key in keys if key),
+        sudo=written.get("sudo", False),
+    )

@@ -1,0 +1,135 @@
+"""Single values in an inventory: addresses, names, paths, keys, and how each is to be written."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable
+from ipaddress import ip_address, ip_interface, ip_network
+
+from tasks.intent.values import Scalar
+
+
+def matching(pattern: str, a: str, write: str = "") -> Scalar:
+    """Text that matches a pattern whole."""
+    compiled = re.compile(pattern)
+    return Scalar(lambda v: isinstance(v, str) and compiled.fullmatch(v) is not None, a, write)
+
+
+def choice(*words: str) -> Scalar:
+    """One of some words."""
+    return Scalar(lambda v: v in words, f"one of {', '.join(words)}")
+
+
+def integer(low: int, high: int, a: str) -> Scalar:
+    """A whole number from low to high."""
+    return Scalar(
+        lambda v: type(v) is int and low <= v <= high, a, f"write a number from {low} to {high}"
+    )
+
+
+def parsed(parse: Callable[[str], object], a: str, write: str) -> Scalar:
+    """Text that a function reads without ValueError."""
+
+    def accept(value: object) -> bool:
+        try:
+            return isinstance(value, str) and parse(value) is not None
+        except ValueError:
+            return False
+
+    return Scalar(accept, a, write)
+
+
+def public_key(line: str) -> str:
+    """A public key line, its key data looked at. Raises ValueError."""
+    kind, _, rest = line.strip().partition(" ")
+    try:
+        blob = base64.b64decode(rest.split(" ")[0], validate=True)
+    except binascii.Error as error:
+        raise ValueError(line) from error
+    # RFC 4253, 6.6: the key data begin with the length and the name of the key's type.
+    if "\n" in line.strip() or blob[4 : 4 + int.from_bytes(blob[:4], "big")] != kind.encode():
+        raise ValueError(line)
+    return line
+
+
+TEXT = Scalar(lambda v: isinstance(v, str) and v != "", "text")
+LINE = matching(r"[^\n]+", "a line of text")
+ANY_TEXT = Scalar(lambda v: isinstance(v, str), "text")
+BOOLEAN = Scalar(lambda v: isinstance(v, bool), "a boolean", "write true or false")
+SECONDS = Scalar(
+    lambda v: type(v) in (int, float) and 0 < v <= 86400,  # type: ignore[operator]
+    "a number of seconds",
+    "write a number from 1 to 86400",
+)
+SETTING = Scalar(
+    lambda v: isinstance(v, str | int | float),
+    "a single value",
+    "write text, a number or a boolean",
+)
+ADDRESS = parsed(ip_address, "an IP address", "write one such as 192.0.2.10")
+INTERFACE = parsed(ip_interface, "an IP address", "write one such as 192.0.2.10 or 192.0.2.10/24")
+SUBNET = parsed(ip_network, "a subnet", "write its first address and length: 192.0.2.0/24")
+PUBLIC_KEY = parsed(
+    public_key,
+    "a public SSH key",
+    "write its one line whole (ssh-ed25519 AAAA...), or {file: PATH}",
+)
+MAC = matching(
+    r"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}",
+    "the MAC address of one machine",
+    "write six pairs such as 00:16:3e:00:00:a0",
+)
+FILE_PATH = matching(r"(~/|/|[A-Za-z0-9_.])[^\n]*", "a path")
+ABSOLUTE = matching(r"(/(?!\.\.?(/|$))[^/\s]+)+", "a file's absolute path", "write it from / on")
+ANYTHING = Scalar(lambda _: True, "anything")
+
+# A network's name follows br- and if- in interface names, of which Linux takes 15 characters.
+NETWORK = matching(
+    r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?",
+    "a network's name",
+    "at most 12 small letters, digits and hyphens, so that br-NAME fits in 15",
+)
+BRIDGE_NAME = matching(
+    r"br-[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?",
+    "a bridge's name",
+    "br- and at most 12 small letters, digits and hyphens",
+)
+INTERFACE_NAME = matching(
+    r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}",
+    "an interface's name",
+    "Linux takes at most 15 letters, digits, dots, hyphens",
+)
+INSTANCE_NAME = matching(
+    r"[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?",
+    "a name that LXD takes",
+    "at most 63 letters, digits and hyphens, first a letter, last no hyphen",
+)
+HOST_NAME = matching(
+    r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?",
+    "a host's name",
+    "at most 63 letters, digits, dots and hyphens",
+)
+GROUP_NAME = matching(
+    r"[A-Za-z0-9_][A-Za-z0-9_.-]*",
+    "a group's name",
+    "letters, digits, hyphens, dots and underscores",
+)
+WORD = matching(
+    r"[A-Za-z0-9_][A-Za-z0-9_.:@+-]*", "one word", "letters, digits and hyphens, without spaces"
+)
+CONFIG_KEY = matching(r"[A-Za-z][A-Za-z0-9_.-]*", "a configuration key")
+# LXD's own documentation of instance options names these; anything else it refuses.
+INSTANCE_KEY = matching(
+    r"(agent|boot|cloud-init|environment|image|limits|linux|migration|nvidia|raw|security"
+    r"|snapshots|ubuntu_pro|user)\.[A-Za-z0-9_.:/-]+|cluster\.evacuate",
+    "a configuration key of an instance",
+    "they begin with boot., cloud-init., limits., raw., security., user., ...",
+)
+USER_NAME = matching(r"[a-z_][a-z0-9_-]{0,31}", "a user's name")
+DEVICE_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a device's name")
+MODE = matching(r"0?[0-7]{3}|[1-7][0-7]{3}", "a file mode", 'write it in quotes: "0644"')
+FOREIGN = matching(r"/[^\s]*", "a path", "write a file's path, or a folder's for all in it")
+NETPLAN_FILE = matching(r"/etc/netplan/[^/\s]+\.yaml", "a netplan file", "write its path whole")
+URL = matching(r"https://[^\s]+", "a URL", "write https://...")

@@ -1,0 +1,265 @@
+"""The LXD API of a host over HTTPS, on pylxd: pinned, bounded in time, errors made clear.
+
+The REST API: https://documentation.ubuntu.com/lxd/en/stable-5.0/rest-api/.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from nornir.core.configuration import Config
+from nornir.core.inventory import Host
+from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
+
+from tasks.errors import LxdCertificateError, LxdConflictError, LxdError, LxdNotFoundError
+from tasks.lxd_errors import untrusted
+from tasks.lxd_operation import Operation, follow
+from tasks.lxd_session import Json, LxdSession, Method
+from tasks.run import run_of
+from tasks.state import StateFolder
+
+__all__ = ["LxdApi", "LxdConnection", "Operation", "api_of"]
+
+
+class LxdApi:
+    """The API of one LXD host; threads may share it.
+
+    ``path`` is always the whole one, like ``/1.0/profiles/demo``. Every method raises out of
+    :class:`LxdNotFoundError`, :class:`LxdConflictError`, :class:`LxdUntrustedError`,
+    :class:`LxdCertificateError`, :class:`LxdUnreachableError`, :class:`LxdError` and
+    :class:`DeadlineError`.
+
+    Arguments:
+        where: the host's inventory name.
+        address: ``host:port`` of its API.
+        certificate: files with the controller's client certificate and key.
+        pin: file with the one server certificate that is accepted.
+        on_request: called once for each request.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        address: str,
+        *,
+        certificate: tuple[Path, Path],
+        pin: Path,
+        on_request: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.where = where
+        self._session = LxdSession(
+            where, address, certificate=certificate, pin=pin, on_request=on_request
+        )
+
+    def get(self, path: str) -> tuple[Any, str]:
+        """An object as LXD has it, and its ETag ("" where it has none)."""
+        response = self._session.request("GET", path)
+        return response.json()["metadata"], response.headers.get("ETag", "")
+
+    def post(self, path: str, body: Json, *, deadline: float = 60.0) -> Any:
+        """Create an object; waits for the operation. Returns its metadata."""
+        return self._carry_out("POST", path, body, deadline=deadline)
+
+    def put(self, path: str, body: Json, *, etag: str | None = None, deadline: float = 60.0) -> Any:
+        """Replace an object, only if it still has ``etag`` where one is given."""
+        return self._carry_out("PUT", path, body, etag=etag, deadline=deadline)
+
+    def patch(
+        self, path: str, body: Json, *, etag: str | None = None, deadline: float = 60.0
+    ) -> Any:
+        """Change the named keys of an object."""
+        return self._carry_out("PATCH", path, body, etag=etag, deadline=deadline)
+
+    def delete(self, path: str, *, deadline: float = 60.0) -> Any:
+        """Delete an object; waits for the operation."""
+        return self._carry_out("DELETE", path, deadline=deadline)
+
+    def update(self, path: str, change: Callable[[Json], Json], *, deadline: float = 60.0) -> Any:
+        """GET, change, PUT with If-Match; once more where someone else was faster.
+
+        ``change`` gets the object and returns what it shall be; nothing is written where that is
+        the same. Raises :class:`LxdConflictError` after the second conflict.
+        """
+        try:
+            return self._update(path, change, deadline)
+        except LxdConflictError:
+            return self._update(path, change, deadline)
+
+    def start(
+        self, method: Method, path: str, body: Json | None = None, *, etag: str | None = None
+    ) -> Operation:
+        """Have LXD begin something and return at once, so that several run side by side."""
+        response = self._session.request(method, path, body, etag=etag)
+        return Operation(self._session, f"{method} {path}", response.json())
+
+    def upload_image(
+        self,
+        metadata: Path,
+        rootfs: Path | None,
+        *,
+        alias: str,
+        properties: dict[str, str],
+        deadline: float = 600.0,
+    ) -> str:
+        """Have the image of these files on the host, under ``alias``; returns its fingerprint.
+
+        An image that is there already is not sent again, so a run that was killed between
+        upload and alias is finished by the next one.
+        """
+        fingerprint = _image_fingerprint(metadata, rootfs)
+        if not self._has(f"/1.0/images/{fingerprint}"):
+            self._send_image(metadata, rootfs, properties, deadline)
+        target = {"target": fingerprint, "description": ""}
+        if not self._has(f"/1.0/images/aliases/{alias}"):
+            self.post("/1.0/images/aliases", {**target, "name": alias})
+        else:
+            self.update(f"/1.0/images/aliases/{alias}", lambda now: {**now, **target})
+        return fingerprint
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._session.close()
+
+    def _update(self, path: str, change: Callable[[Json], Json], deadline: float) -> Any:
+        now, etag = self.get(path)
+        wanted = change(copy.deepcopy(now))
+        return None if wanted == now else self.put(path, wanted, etag=etag, deadline=deadline)
+
+    def _has(self, path: str) -> bool:
+        try:
+            self.get(path)
+        except LxdNotFoundError:
+            return False
+        return True
+
+    def _send_image(
+        self, metadata: Path, rootfs: Path | None, properties: dict[str, str], deadline: float
+    ) -> None:
+        with ExitStack() as files:
+            image: Any = files.enter_context(metadata.open("rb"))
+            headers = {"X-LXD-filename": metadata.name, "X-LXD-properties": urlencode(properties)}
+            if rootfs:
+                kind = "application/octet-stream"
+                root = files.enter_context(rootfs.open("rb"))
+                image = MultipartEncoder(  # metadata has to come first
+                    [
+                        ("metadata", (metadata.name, image, kind)),
+                        ("rootfs", (rootfs.name, root, kind)),
+                    ]
+                )
+                headers["Content-Type"] = image.content_type
+            self._carry_out("POST", "/1.0/images", data=image, headers=headers, deadline=deadline)
+
+    def _carry_out(
+        self,
+        method: Method,
+        path: str,
+        body: Json | None = None,
+        *,
+        deadline: float,
+        **options: Any,
+    ) -> Any:
+        until = time.monotonic() + deadline
+        answer = self._session.request(method, path, body, answer=deadline, **options).json()
+        if answer.get("type") == "async":
+            return follow(self._session, answer["operation"], f"{method} {path}", until)
+        return answer["metadata"]
+
+
+def api_of(host: Host) -> LxdApi:
+    """The API of an LXD host, connected at the first call of a run.
+
+    Raises :class:`LxdCertificateError` where no certificate of its LXD is pinned yet,
+    :class:`LxdUntrustedError`, or :class:`LxdUnreachableError`.
+    """
+    run = run_of(host)
+    with run.opening(f"{host.name} lxd"):
+        if "lxd" not in host.connections:
+            intent = run.intent.lxd_hosts[host.name]
+            host.open_connection(
+                "lxd",
+                Config(),
+                extras={
+                    "name": host.name,
+                    "address": intent.api_address,
+                    "state": run.state,
+                    "on_request": lambda: run.count(host.name, "requests"),
+                },
+            )
+        api: LxdApi = host.connections["lxd"].connection
+        return api
+
+
+class LxdConnection:
+    """The Nornir connection plugin ``lxd``; its ``connection`` is an :class:`LxdApi`.
+
+    ``extras`` holds ``name``, ``address``, ``state`` (StateFolder) and ``on_request``.
+    """
+
+    def __init__(self) -> None:
+        self._api: LxdApi | None = None
+
+    def open(  # noqa: PLR0917 - Nornir's signature
+        self,
+        hostname: str | None,
+        username: str | None,
+        password: str | None,
+        port: int | None,
+        platform: str | None,
+        extras: dict[str, Any] | None = None,
+        configuration: Config | None = None,
+    ) -> None:
+        """Connect; called by Nornir."""
+        options = extras or {}
+        name, state = options["name"], options["state"]
+        certificate, pin = _credentials(name, state)
+        self._api = LxdApi(
+            name,
+            options["address"],
+            certificate=certificate,
+            pin=pin,
+            on_request=options["on_request"],
+        )
+
+    def close(self) -> None:
+        """Close the connection; called by Nornir."""
+        if self._api:
+            self._api.close()
+            self._api = None
+
+    @property
+    def connection(self) -> LxdApi:
+        """The connected API."""
+        if self._api is None:
+            raise LxdError("the connection to its LXD API is closed")
+        return self._api
+
+
+def _credentials(name: str, state: StateFolder) -> tuple[tuple[Path, Path], Path]:
+    certificate, pin = state.client_certificate(create=False), state.pin(name)
+    if certificate is None:
+        raise untrusted(name)
+    if pin is None:
+        raise LxdCertificateError(
+            "no certificate of its LXD is pinned yet",
+            where=name,
+            remedy=f"run provision.py --phase lxd --limit {name}: it reads it over SSH",
+        )
+    return (certificate.certificate, certificate.key), pin
+
+
+def _image_fingerprint(metadata: Path, rootfs: Path | None) -> str:
+    """LXD's fingerprint of an image: SHA256 over metadata and root file system."""
+    digest = sha256()
+    for path in (metadata, rootfs) if rootfs else (metadata,):
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,97 @@
+"""Background operations of LXD: waited for in bounded slices, watched from their start."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from tasks.errors import DeadlineError, LxdError, LxdNotFoundError
+from tasks.lxd_session import Json, LxdSession
+
+#: Seconds that one request waits for a background operation; a wait goes on with the next one.
+SLICE = 10
+#: LXD's status codes of an operation (its REST documentation, "Return values").
+SUCCESS = 200
+RUNNING = range(100, 200)
+
+
+def follow(session: LxdSession, operation: str, what: str, until: float) -> Any:
+    """Wait for an operation until ``until`` (monotonic clock); returns its metadata.
+
+    A client's own time-out would cut the wait off while LXD carries on, so it is waited for in
+    slices that end by themselves. Raises :class:`LxdError` where it failed or LXD no longer knows
+    it, :class:`DeadlineError` where it still runs.
+    """
+    while True:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise _still_running(session.where, what)
+        seconds = max(1, min(SLICE, int(left)))
+        try:
+            answer = session.request("GET", f"{operation}/wait?timeout={seconds}")
+        except LxdNotFoundError:
+            raise LxdError(
+                f"the outcome of {what} is unknown: LXD has forgotten the operation",
+                where=session.where,
+                remedy="run again: it reads what is there",
+            ) from None
+        state = answer.json()["metadata"]
+        if state["status_code"] == SUCCESS:
+            return state["metadata"]
+        if state["status_code"] not in RUNNING:
+            said = state.get("err") or state.get("status")
+            raise LxdError(f"{what} failed in LXD: {said}", where=session.where)
+
+
+def _still_running(where: str, what: str) -> DeadlineError:
+    return DeadlineError(
+        f"{what} is still running in LXD after its deadline",
+        where=where,
+        remedy="wait for it (on the host: lxc operation list), then run again",
+    )
+
+
+class Operation:
+    """Something LXD has begun.
+
+    LXD forgets an operation some seconds after its end, while a caller may still be waiting for
+    another one: so each is watched from its start, by a thread of its own.
+    """
+
+    def __init__(self, session: LxdSession, what: str, answer: Json) -> None:
+        self.what = what
+        self._session = session
+        self._ended = threading.Event()
+        self._given_up = threading.Event()
+        self._result: Any = answer["metadata"]
+        self._error: Exception | None = None
+        if answer.get("type") == "async":
+            threading.Thread(
+                target=self._watch, args=(answer["operation"],), daemon=True, name=what
+            ).start()
+        else:
+            self._ended.set()
+
+    def wait(self, deadline: float) -> Any:
+        """Wait for the end at most ``deadline`` seconds; returns the operation's metadata.
+
+        Raises :class:`LxdError` where it failed, :class:`DeadlineError` where it still runs.
+        """
+        if not self._ended.wait(deadline):
+            self._given_up.set()
+            raise _still_running(self._session.where, self.what)
+        if self._error:
+            raise self._error
+        return self._result
+
+    def _watch(self, operation: str) -> None:
+        while not self._given_up.is_set():
+            try:
+                self._result = follow(self._session, operation, self.what, time.monotonic() + SLICE)
+            except DeadlineError:
+                continue
+            except Exception as error:
+                self._error = error
+            self._ended.set()
+            return

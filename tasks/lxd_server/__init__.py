@@ -1,0 +1,113 @@
+"""LXD itself on a host: installed, listening, trusting the controller, with its pools."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+from nornir.core.inventory import Host
+from nornir.core.task import Result, Task
+
+from tasks.actual import HostFacts
+from tasks.errors import CommandError
+from tasks.facts import facts_of
+from tasks.intent.secret import Secret
+from tasks.lxd_api import api_of
+from tasks.lxd_server.plan import Controller, LxdWrite, OnHost, Request, plan_lxd
+from tasks.onhost import on_host
+from tasks.outcome import converge
+from tasks.plan import Plan
+from tasks.run import Run, run_of
+from tasks.transport import shell_of
+
+__all__ = ["setup_lxd"]
+
+#: Seconds for installing LXD, waiting for dpkg's lock included, and for the rest on the host.
+INSTALL_DEADLINE = 900.0
+SETUP_DEADLINE = 180.0
+
+
+def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
+    """Bring LXD on a host to what the inventory intends, from its installation on.
+
+    Installation, listen address, trust in the controller and the client certificates of its users
+    go over SSH in one exec; pools, server config and the root disk in the profile default go over
+    LXD's API, whose certificate is pinned first as read over SSH.
+
+    Arguments:
+        dry_run: plan only, whatever Nornir's own setting says.
+
+    ``Result.result`` is the record of the phase ``lxd`` (see :func:`tasks.outcome.record`).
+    """
+    host = task.host
+    run = run_of(task)
+    wanted = run.intent.lxd_hosts[host.name]
+    dry = task.is_dry_run(dry_run)
+
+    def plan(fresh: bool) -> Plan[LxdWrite]:
+        facts = facts_of(host, fresh=fresh)
+        if not dry:
+            _pin(run, host, facts)
+        return plan_lxd(wanted, facts, _controller(run, create=not dry))
+
+    def apply(planned: Plan[LxdWrite]) -> None:
+        writes = [step.write for step in planned.steps]
+        _apply_on_host(host, run, [write for write in writes if isinstance(write, OnHost)])
+        _apply_requests(host, [write for write in writes if isinstance(write, Request)])
+
+    return converge(task, "lxd", plan=plan, apply=apply, dry_run=dry_run)
+
+
+def _controller(run: Run, *, create: bool) -> Controller:
+    certificate = run.state.client_certificate(create=create)
+    name = f"nornir-lxd-fleet@{socket.gethostname()}"
+    return Controller(name, certificate.pem if certificate else None)
+
+
+def _pin(run: Run, host: Host, facts: HostFacts) -> None:
+    """Keep the pin equal to the server's certificate, which was read over a trusted connection."""
+    if facts.lxd.certificate:
+        _write_pin(run, host, facts.lxd.certificate)
+
+
+def _write_pin(run: Run, host: Host, pem: str) -> None:
+    pin = run.state.pin(host.name)
+    if pin is None or pin.read_text() != pem:
+        run.state.write_pin(host.name, pem)
+        if "lxd" in host.connections:
+            host.close_connection("lxd")
+
+
+def _apply_on_host(host: Host, run: Run, writes: Iterable[OnHost]) -> None:
+    words = [word for write in writes for word in (write.word, write.argument)]
+    if not words:
+        return
+    certificate = run.state.client_certificate(create=True)
+    done = shell_of(host).run(
+        on_host("setup_lxd", *words),
+        stdin=certificate.pem.encode() if certificate else b"",
+        deadline=INSTALL_DEADLINE if "install" in words else SETUP_DEADLINE,
+    )
+    done.check(host.name, "setting up LXD", remedy="run again once its cause is mended")
+    if "BEGIN CERTIFICATE" not in done.text:
+        raise CommandError("LXD has made no server certificate", where=host.name)
+    _write_pin(run, host, done.text)
+
+
+def _apply_requests(host: Host, writes: Iterable[Request]) -> None:
+    for write in writes:
+        body = {key: _revealed(value) for key, value in write.body.items()}
+        if write.method == "post":
+            api_of(host).post(write.path, body)
+        else:
+            api_of(host).patch(write.path, body)
+
+
+def _revealed(value: Any) -> Any:
+    """A request's value with the secrets in it read, at the last moment."""
+    if isinstance(value, Secret):
+        return value.read()
+    if isinstance(value, dict):
+        return {key: _revealed(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,122 @@
+"""What ``onhost/read_machine.sh`` prints, typed."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from ipaddress import ip_interface
+from itertools import pairwise
+
+from tasks.actual import FileFacts, MachineFacts, UnitFacts, UserFacts
+from tasks.errors import CommandError
+from tasks.intent.model import Interface
+
+
+def parse_machine(
+    name: str, text: str, *, paths: Sequence[str], units: Sequence[str]
+) -> MachineFacts:
+    """The facts of the machine ``name``; ``paths`` and ``units`` in the order they were asked for.
+
+    Raises :class:`CommandError` where the answer breaks off.
+    """
+    lines = [line.partition(" ")[::2] for line in text.splitlines()]
+    if not lines or lines[-1][0] != "end":
+        raise CommandError("what the machine said of itself breaks off", where=name)
+
+    def all_of(kind: str) -> list[str]:
+        return [value for found, value in lines if found == kind]
+
+    def words_of(kind: str) -> list[list[str]]:
+        return [value.split() for value in all_of(kind)]
+
+    only = dict(lines)
+    cloud_init = only.get("cloud_init", "absent").split()
+    return MachineFacts(
+        name=name,
+        over="ssh",
+        system=only["system"],
+        cloud_init=cloud_init[0],
+        cloud_init_errors=_errors(_text(cloud_init[1])) if len(cloud_init) > 1 else "",
+        hostname=only["hostname"],
+        host_key=only.get("host_key", ""),
+        network_tool=only.get("network_tool", ""),
+        addresses=_addresses(words_of("address")),
+        default_routes=tuple(_route(words) for words in words_of("route")),
+        timezone=only["timezone"],
+        zone_known="zone_known" in only,
+        packages={words[0]: words[1] for words in words_of("package")},
+        files={paths[int(words[0])]: _file(words[1:]) for words in words_of("file")},
+        users={words[0]: _user(words[1:]) for words in words_of("user")},
+        units=_units(all_of("unit"), units),
+        pending_restarts=tuple(all_of("pending")),
+        pings={words[0]: words[1] == "yes" for words in words_of("ping") if words},
+    )
+
+
+def _bytes(encoded: str) -> bytes:
+    return b"" if encoded == "-" else base64.b64decode(encoded)
+
+
+def _text(encoded: str) -> str:
+    return _bytes(encoded).decode(errors="replace")
+
+
+def _errors(result: str) -> str:
+    """What cloud-init's result.json says went wrong; its text where it cannot be understood."""
+    try:
+        return "; ".join(str(error) for error in json.loads(result)["v1"]["errors"])
+    except (ValueError, KeyError, TypeError):
+        return result.strip()
+
+
+def _file(words: Sequence[str]) -> FileFacts:
+    kind, owner, group, mode, unproven, sha256 = words[:6]
+    content = words[6] if len(words) > 6 else "-"  # an empty file's content is no word
+    return FileFacts(
+        kind=kind,
+        owner=owner,
+        group=group,
+        mode=mode.zfill(4),
+        content=_bytes(content) if kind == "file" and sha256 == "-" else None,
+        sha256="" if sha256 == "-" else sha256,
+        unproven=unproven == "yes",
+    )
+
+
+def _user(words: Sequence[str]) -> UserFacts:
+    shell, home, keys, *groups = words
+    return UserFacts(
+        shell=shell, home=home, groups=tuple(groups), keys=tuple(_text(keys).splitlines())
+    )
+
+
+def _units(lines: Sequence[str], names: Sequence[str]) -> dict[str, UnitFacts]:
+    """Systemctl prints a block of properties for each unit, in the order asked for."""
+    blocks: list[dict[str, str]] = [{}]
+    for line in lines:
+        key, _, value = line.partition("=")
+        if key:
+            blocks[-1][key] = value
+        else:
+            blocks.append({})
+    found = [block for block in blocks if block]
+    return {
+        name: UnitFacts(block["LoadState"], block.get("UnitFileState", ""), block["ActiveState"])
+        for name, block in zip(names, found, strict=False)
+    }
+
+
+def _addresses(lines: Sequence[Sequence[str]]) -> dict[str, tuple[Interface, ...]]:
+    """``2: if-demo inet 192.168.56.161/24 brd ...`` as ``ip -o addr show`` prints it."""
+    found: dict[str, tuple[Interface, ...]] = {}
+    for words in lines:
+        if len(words) > 3 and words[2] in ("inet", "inet6"):
+            found[words[1]] = (*found.get(words[1], ()), ip_interface(words[3]))
+    return found
+
+
+def _route(words: Sequence[str]) -> tuple[str, str]:
+    """``default via GATEWAY dev INTERFACE ...``; a gateway may be missing."""
+    named = dict(pairwise(words))
+    return named.get("via", ""), named.get("dev", "")

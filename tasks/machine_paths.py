@@ -1,0 +1,61 @@
+"""Where things lie on a machine, Debian's and Ubuntu's way, and what one read of it looks at."""
+
+from __future__ import annotations
+
+from tasks.intent.model import Attachment, Container, Machine
+
+STATE = "/var/lib/nornir-lxd-fleet"
+FIRST_UPGRADE = f"{STATE}/first-upgrade"
+ROOT_KEYS = "/root/.ssh/authorized_keys"
+HUSHLOGIN = "/root/.hushlogin"
+RESOLV_CONF = "/etc/resolv.conf"
+HOSTNAME = "/etc/hostname"
+HOSTS = "/etc/hosts"
+NETPLAN = "/etc/netplan/60-nornir-lxd-fleet.yaml"
+
+#: What OpenSSH's server is called; newer Ubuntu starts it by socket.
+SSH_UNITS = ("ssh.service", "ssh.socket")
+#: The package that has the time zones, and the one that has visudo.
+TIME_ZONES = "tzdata"
+SUDO = "sudo"
+
+
+def networkd_file(attachment: Attachment) -> str:
+    """systemd-networkd takes the first file by name that matches: ours."""
+    return f"/etc/systemd/network/10-{attachment.interface}.network"
+
+
+def ifupdown_file(attachment: Attachment) -> str:
+    """ifupdown reads what has no dot in its name."""
+    return f"/etc/network/interfaces.d/{attachment.interface}"
+
+
+def sudoers_file(user: str) -> str:
+    """Sudo ignores files with a dot in their name."""
+    return f"/etc/sudoers.d/{user.replace('.', '_')}"
+
+
+def read_paths(machine: Machine) -> tuple[str, ...]:
+    """All files that some phase compares."""
+    paths = [ROOT_KEYS, HUSHLOGIN, FIRST_UPGRADE]
+    if isinstance(machine, Container):
+        paths += [RESOLV_CONF, HOSTNAME, HOSTS, NETPLAN]
+        for attachment in machine.attachments.values():
+            paths += [networkd_file(attachment), ifupdown_file(attachment)]
+    paths += [file.path for file in machine.configure.files]
+    paths += [sudoers_file(user.name) for user in machine.configure.users if user.sudo]
+    return tuple(dict.fromkeys(paths))
+
+
+def read_units(machine: Machine) -> tuple[str, ...]:
+    """All services that some phase looks at."""
+    declared = (service.name for service in machine.configure.services)
+    restarted = (name for file in machine.configure.files for name in file.restarts)
+    return tuple(dict.fromkeys((*SSH_UNITS, *declared, *restarted)))
+
+
+def read_packages(machine: Machine) -> tuple[str, ...]:
+    """All packages that some phase looks at."""
+    return tuple(
+        dict.fromkeys((*machine.bootstrap.packages, *machine.configure.packages, SUDO, TIME_ZONES))
+    )

@@ -1,0 +1,8 @@
+"""Regular upkeep: the jobs, each a task of its own, and the order in which a fleet gets them."""
+
+from tasks.maintenance.health import check_health
+from tasks.maintenance.jobs import JOBS
+from tasks.maintenance.maintain import maintain
+from tasks.maintenance.upgrade import upgrade_packages
+
+__all__ = ["JOBS", "check_health", "maintain", "upgrade_packages"]

@@ -1,0 +1,35 @@
+"""A Nornir runner that starts each machine when it is its turn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+
+from nornir.core.inventory import Host
+from nornir.core.task import AggregatedResult, MultiResult, Task
+
+from tasks.maintenance.turns import Turn, next_turns
+
+
+class TurnRunner:
+    """Runs a task on all hosts in threads, in the order of :func:`next_turns`."""
+
+    def __init__(self, turns: Mapping[str, Turn], num_workers: int = 20) -> None:
+        """``turns`` has an entry for each host; at most ``num_workers`` work at once."""
+        self.turns = turns
+        self.num_workers = num_workers
+
+    def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
+        """All hosts' results, when the last one is done."""
+        result = AggregatedResult(task.name)
+        waiting = {host.name: host for host in hosts}
+        running: dict[Future[MultiResult], str] = {}
+        with ThreadPoolExecutor(self.num_workers) as pool:
+            while waiting or running:
+                for name in next_turns(self.turns, list(waiting), running.values()):
+                    if len(running) < self.num_workers:
+                        running[pool.submit(task.copy().start, waiting.pop(name))] = name
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    result[running.pop(future)] = future.result()
+        return result

@@ -1,0 +1,240 @@
+#!/bin/sh
+# The frame of a change to a machine, followed by the calls that make the change: which step it is
+# in, how long it may take, what it said when it failed; files, lines and packages.
+# Argument: the seconds that all of it may take. Standard input: a tar of the contents that the
+# calls name. A change that ends before its time, or is killed, is finished by the next run.
+# shellcheck disable=SC2317,SC2329  # the calls follow
+set -eu
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+DEBIAN_FRONTEND=noninteractive
+HOME=/root
+export PATH LC_ALL DEBIAN_FRONTEND HOME
+
+state=/var/lib/nornir-lxd-fleet
+now() {
+    read -r uptime _ </proc/uptime
+    printf %s "${uptime%.*}"
+}
+end=$(($(now) + $1))
+seconds=$1
+current="the preparation"
+unfinished=
+pended=
+
+work=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX)
+log=$work/log
+finished() {
+    status=$?
+    trap - EXIT
+    set +e
+    if [ -e "$unfinished" ]; then
+        rm -f "$unfinished"
+        drop_pending
+    fi
+    if [ "$status" -ne 0 ]; then
+        exec 2>&4
+        case $status in
+        124 | 137) printf '%s did not end within the deadline of %s s\n' "$current" "$seconds" >&2 ;;
+        143) printf '%s was interrupted\n' "$current" >&2 ;;
+        *) printf '%s failed\n' "$current" >&2 ;;
+        esac
+        tail -n 8 "$log" >&2
+    fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap finished EXIT
+trap 'exit 143' HUP INT TERM
+: >"$log"
+exec 3>&1 4>&2 >>"$log" 2>&1
+mkdir "$work/content"
+tar -x -C "$work/content"
+exec </dev/null
+# A change whose controller was killed goes on to its end; the next one waits for it.
+exec 9>/run/nornir-lxd-fleet.change
+if ! flock -w "$seconds" 9; then
+    printf 'an earlier change of this machine is still under way\n'
+    exit 124
+fi
+
+# step WHAT: what follows, for whoever reads about its failure.
+step() {
+    current=$1
+    : >"$log"
+}
+
+# fail WHY: end here.
+fail() {
+    printf '%s\n' "$1"
+    exit 1
+}
+
+# bounded COMMAND...: no longer than what is left of the whole. What it leaves running holds
+# neither the controller nor the next change.
+bounded() {
+    left=$((end - $(now)))
+    [ "$left" -gt 0 ] || exit 124
+    timeout -k 10 "$left" "$@" 3>&- 4>&- 9>&-
+}
+
+ours() { install -d -m 700 "$state"; }
+
+# Whoever had the file before us finds it again in backup/, as it was when we first touched it.
+keep_original() {
+    ours
+    if [ -e "$state/files" ] && grep -qxF -e "$1" "$state/files"; then
+        return
+    fi
+    if [ -e "$1" ] || [ -L "$1" ]; then
+        mkdir -p "$state/backup${1%/*}"
+        cp -a -- "$1" "$state/backup$1"
+    fi
+    printf '%s\n' "$1" >>"$state/files"
+}
+
+# pend_restart SERVICE: noted before its file changes, so that a run killed in between does not
+# leave a service with the old file's settings for ever; dropped where the file stays as it was.
+pend_restart() {
+    ours
+    mkdir -p "$state/restart"
+    [ ! -e "$state/restart/$1" ] || return 0
+    : >"$state/restart/$1"
+    pended="$pended $1"
+}
+
+drop_pending() {
+    for service in $pended; do
+        rm -f "$state/restart/$service"
+    done
+}
+
+# put_file CONTENT PATH OWNER GROUP MODE [VALIDATE]: whole or not at all. A validation that has
+# %s is given the new file before it is in place; one that has not looks at everything once it
+# is, and the file goes back to what it was when it fails.
+put_file() {
+    keep_original "$2"
+    [ -d "${2%/*}/" ] || mkdir -p "${2%/*}"
+    rm -f "${2%/*}/.${2##*/}.nornir-"??????
+    unfinished=$(mktemp "${2%/*}/.${2##*/}.nornir-XXXXXX")
+    cat "$work/content/$1" >"$unfinished"
+    chown "$3:$4" "$unfinished"
+    chmod "$5" "$unfinished"
+    validate=${6-}
+    case $validate in
+    *%s*)
+        bounded sh -c "${validate%%\%s*}$unfinished${validate#*\%s}" ||
+            fail "not written: the validation failed: $validate"
+        validate=
+        ;;
+    ?*) remember "$2" ;;
+    esac
+    mv -fT -- "$unfinished" "$2"
+    unfinished=
+    [ -z "$validate" ] || prove_file "$2" "$validate"
+    pended=
+}
+
+# What a file was stays until its successor is validated, also through a kill in between.
+remember() {
+    if [ -e "$state/undo$1" ] || [ -L "$state/undo$1" ] || [ -e "$state/undo$1.absent" ]; then
+        return
+    fi
+    mkdir -p "$state/undo${1%/*}"
+    if [ -e "$1" ] || [ -L "$1" ]; then
+        cp -a -- "$1" "$state/undo$1.new"
+        mv -fT -- "$state/undo$1.new" "$state/undo$1"
+    else
+        : >"$state/undo$1.absent"
+    fi
+}
+
+prove_file() {
+    if bounded sh -c "$2"; then
+        rm -f "$state/undo$1" "$state/undo$1.absent"
+        return
+    fi
+    if [ -e "$state/undo$1.absent" ]; then
+        rm -f -- "$1" "$state/undo$1.absent"
+    else
+        mv -fT -- "$state/undo$1" "$1"
+    fi
+    drop_pending
+    fail "put back as it was: the validation failed: $2"
+}
+
+# add_lines CONTENT PATH: those that are not in the file yet, at its end.
+add_lines() {
+    keep_original "$2"
+    [ -e "$2" ] || install -m 644 /dev/null "$2"
+    sh -c "$append" append "$2" <"$work/content/$1"
+}
+
+# shellcheck disable=SC2016  # for a shell of its own
+append='
+    set -eu
+    [ -z "$(tail -c 1 "$1")" ] || echo >>"$1"
+    while IFS= read -r line; do
+        grep -qxF -e "$line" "$1" || printf "%s\n" "$line" >>"$1"
+    done
+'
+
+# add_keys CONTENT USER: as that user, whose home may hold any link.
+add_keys() {
+    # shellcheck disable=SC2016  # for a shell of its own
+    prepare='
+        cd "$1"
+        umask 077
+        mkdir -p .ssh
+        chmod 700 .ssh
+        [ ! -L .ssh/authorized_keys ] || { echo "authorized_keys is a link"; exit 1; }
+        touch .ssh/authorized_keys
+        chmod 600 .ssh/authorized_keys
+        set -- .ssh/authorized_keys
+    '
+    home=$(getent passwd "$2" | cut -d: -f6)
+    runuser -u "$2" -- sh -c "set -eu;$prepare$append" append "$home" <"$work/content/$1"
+}
+
+apt() {
+    bounded apt-get -q -y -o "DPkg::Lock::Timeout=$((end - $(now)))" -o Dpkg::Use-Pty=0 \
+        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
+        -o APT::Update::Error-Mode=any -o Acquire::Retries=2 -o Acquire::http::Timeout=20 \
+        -o Acquire::https::Timeout=20 "$@"
+}
+
+# What an interrupted installation left half done comes first; somebody else's that is under
+# way looks just the same, so its lock is waited for.
+prepare_packages() {
+    [ ! -e "$work/prepared" ] || return 0
+    while [ -n "$(dpkg --audit)" ] && ! bounded dpkg --configure -a; do
+        grep -q 'lock' "$log" || fail "dpkg --configure -a does not mend what an installation left"
+        : >"$log"
+        sleep 2
+    done
+    # the lists that a change a moment ago has fetched are still good
+    fetched=/run/nornir-lxd-fleet.fetched
+    if [ -z "$(find "$fetched" -mmin -5 2>/dev/null)" ]; then
+        apt update
+        : >"$fetched"
+    fi
+    : >"$work/prepared"
+}
+
+upgrade_packages() {
+    prepare_packages
+    apt --with-new-pkgs upgrade
+}
+
+install_packages() {
+    prepare_packages
+    apt --allow-downgrades install "$@"
+}
+
+remove_packages() { apt remove "$@"; }
+
+# once MARKER: what was done once for all on this machine.
+once() {
+    ours
+    : >"$state/$1"
+}

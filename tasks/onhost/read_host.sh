@@ -1,0 +1,112 @@
+#!/bin/sh
+# Reads all that the phases on an LXD host need and prints it as one JSON document.
+# Arguments: the Unix users whose LXD client folders are read.
+# Free text travels as base64, so that nothing has to be escaped here. Nothing is changed, nothing
+# stays behind: the LXD client gets a folder of its own in /run, and an LXD that has never been
+# started is not woken through its socket.
+set -u
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+
+work=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX) || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+
+base64_of() { base64 -w0 "$1" 2>/dev/null; }
+
+package=
+lxc=lxc
+lxd_folder=/var/lib/lxd
+if [ -e /snap/lxd/current ]; then
+    package=snap
+    lxc=/snap/bin/lxc
+    lxd_folder=/var/snap/lxd/common/lxd
+elif [ -x /usr/bin/lxd ] || [ -x /usr/sbin/lxd ]; then
+    package=deb
+fi
+
+# LXD's answers are fetched side by side while the rest is read.
+started=false
+if [ -n "$package" ] && [ -e "$lxd_folder/server.crt" ]; then
+    started=true
+    export LXD_CONF="$work/client"
+    mkdir "$LXD_CONF"
+    while read -r name path; do
+        {
+            timeout -k 1 8 "$lxc" query --raw "$path" >"$work/$name" 2>"$work/$name.err"
+            echo $? >"$work/$name.status"
+        } </dev/null &
+    done <<'PATHS'
+server /1.0
+certificates /1.0/certificates?recursion=1
+pools /1.0/storage-pools?recursion=1
+profiles /1.0/profiles?recursion=1
+images /1.0/images?recursion=1
+instances /1.0/instances?recursion=1
+PATHS
+fi
+
+ip -j -d addr show >"$work/links" 2>/dev/null &
+{ ip route show default && ip -6 route show default; } >"$work/routes" 2>/dev/null &
+df -Pk / /var/lib >"$work/disks" 2>/dev/null &
+# shellcheck disable=SC2016  # the dollars are dpkg-query's
+dpkg-query -W -f '${db:Status-Status} ${Version}\n' netplan.io >"$work/netplan" 2>/dev/null &
+wait
+
+json_of() { if [ -s "$work/$1" ]; then cat "$work/$1"; else printf null; fi; }
+
+printf '{"root":%s' "$([ "$(id -u)" = 0 ] && echo true || echo false)"
+printf ',"systemd":%s' "$([ -d /run/systemd/system ] && echo true || echo false)"
+printf ',"os_release":"%s"' "$(base64_of /etc/os-release)"
+read -r boot_id </proc/sys/kernel/random/boot_id
+printf ',"boot_id":"%s"' "$boot_id"
+printf ',"disks":"%s"' "$(base64_of "$work/disks")"
+printf ',"created":"%s"' "$(base64_of /var/lib/nornir-lxd-fleet/created)"
+printf ',"netplan_package":"%s"' "$(base64_of "$work/netplan")"
+printf ',"links":%s,"routes":"%s"' "$(json_of links)" "$(base64_of "$work/routes")"
+
+separator=
+printf ',"netplan":['
+for file in /etc/netplan/*.yaml /run/netplan/*.yaml /lib/netplan/*.yaml; do
+    [ -f "$file" ] || continue
+    printf '%s{"path":"%s","text":"%s"}' "$separator" \
+        "$(printf %s "$file" | base64 -w0)" "$(base64_of "$file")"
+    separator=,
+done
+
+separator=
+printf '],"clients":['
+for user; do
+    home=$(getent passwd "$user" | cut -d: -f6)
+    [ -n "$home" ] || continue
+    folder=$home/.config/lxc
+    [ "$package" = snap ] && folder=$home/snap/lxd/common/config
+    printf '%s{"user":"%s","path":"%s","config":"%s","certificate":"%s","servercerts":[' \
+        "$separator" "$user" "$(printf %s "$folder" | base64 -w0)" \
+        "$(base64_of "$folder/config.yml")" "$(base64_of "$folder/client.crt")"
+    separator=
+    for file in "$folder"/servercerts/*.crt; do
+        [ -f "$file" ] || continue
+        printf '%s{"file":"%s","text":"%s"}' "$separator" \
+            "$(basename "$file" | tr -d '\n' | base64 -w0)" "$(base64_of "$file")"
+        separator=,
+    done
+    printf ']}'
+    separator=,
+done
+
+printf '],"lxd":{"package":"%s","started":%s,"certificate":"%s","answers":{' \
+    "$package" "$started" "$(base64_of "$lxd_folder/server.crt")"
+separator=
+if [ "$started" = true ]; then
+    for name in server certificates pools profiles images instances; do
+        read -r status <"$work/$name.status"
+        printf '%s"%s":{"status":%s,"said":"%s","body":' "$separator" "$name" "$status" \
+            "$(base64_of "$work/$name.err")"
+        if [ "$status" = 0 ]; then json_of "$name"; else printf null; fi
+        printf '}'
+        separator=,
+    done
+fi
+printf '}}}\n'

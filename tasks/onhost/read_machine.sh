@@ -1,0 +1,194 @@
+#!/bin/sh
+# Reads what bootstrap, configure and prove need to know of a machine, from inside: one fact in a
+# line, its kind first, free text as base64. Nothing is changed, nothing stays behind.
+# Arguments, in pairs: wait SECONDS (until the system is up), path FILE, package NAME, unit NAME,
+# user NAME, zone NAME, ping ADDRESS.
+set -u
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+
+state=/var/lib/nornir-lxd-fleet
+largest=262144
+
+uptime_seconds() {
+    read -r now _ </proc/uptime
+    printf %s "${now%.*}"
+}
+
+# systemd says "starting" for as long as it waits for a network that is not there yet: whoever
+# writes that network cannot wait for it.
+wait_for_system() {
+    while [ "$(uptime_seconds)" -lt "$system_end" ]; do
+        system=$(timeout $((system_end - $(uptime_seconds))) \
+            systemctl is-system-running --wait 2>/dev/null)
+        case $system in
+        running | degraded | maintenance | stopping) return ;;
+        esac
+        sleep 0.2
+    done
+}
+
+wait_for_cloud_init() {
+    while [ ! -e /run/cloud-init/result.json ]; do
+        left=$((end - $(uptime_seconds)))
+        if [ "$left" -le 0 ]; then
+            echo "cloud-init did not end in time, the end of its log:" >&2
+            tail -n 8 /var/log/cloud-init-output.log >&2
+            exit 75
+        fi
+        # It exits 129 where it is asked too early, and at once where it cannot run at all.
+        timeout "$left" cloud-init status --wait >/dev/null 2>&1
+        case $(cloud-init status 2>/dev/null) in
+        *done* | *error* | *disabled* | *degraded*) return ;;
+        esac
+        sleep 0.2
+    done
+}
+
+read_cloud_init() {
+    command -v cloud-init >/dev/null 2>&1 || return
+    [ -e /run/cloud-init/enabled ] || return
+    wait_for_cloud_init
+    if tr -d ' \n' </run/cloud-init/result.json 2>/dev/null | grep -q '"errors":\[\]'; then
+        echo "cloud_init done"
+    else
+        echo "cloud_init error $(tr -d '\n' </run/cloud-init/result.json | base64 -w0)"
+    fi
+}
+
+read_network() {
+    if command -v netplan >/dev/null 2>&1 && [ -d /etc/netplan ]; then
+        echo "network_tool netplan"
+    elif command -v ifup >/dev/null 2>&1; then
+        echo "network_tool ifupdown"
+    elif [ -x /lib/systemd/systemd-networkd ]; then
+        echo "network_tool networkd"
+    fi
+    ip -o addr show | sed 's/^/address /'
+    ip -4 route show default | sed 's/^/route /'
+    ip -6 route show default | sed 's/^/route /'
+}
+
+# The content of a link is not followed: whoever owns the folder chooses where it points.
+read_file() {
+    if [ -L "$2" ]; then
+        kind="link"
+    elif [ -f "$2" ]; then
+        kind="file"
+    elif [ -e "$2" ]; then
+        kind="other"
+    else
+        return
+    fi
+    unproven=no
+    if [ -e "$state/undo$2" ] || [ -e "$state/undo$2.absent" ]; then
+        unproven=yes
+    fi
+    printf 'file %s %s %s %s ' "$1" "$kind" "$(stat -c '%U %G %a' -- "$2")" "$unproven"
+    if [ "$kind" != file ]; then
+        echo "- -"
+    elif [ "$(stat -c %s -- "$2")" -gt "$largest" ]; then
+        sum=$(sha256sum <"$2")
+        echo "${sum%% *} -"
+    else
+        echo "- $(base64 -w0 <"$2")"
+    fi
+}
+
+read_user() {
+    entry=$(getent passwd "$1") || return
+    home=$(echo "$entry" | cut -d: -f6)
+    keys=
+    if [ ! -L "$home/.ssh" ] && [ ! -L "$home/.ssh/authorized_keys" ]; then
+        keys=$(base64 -w0 "$home/.ssh/authorized_keys" 2>/dev/null)
+    fi
+    echo "user $1 $(echo "$entry" | cut -d: -f7) $home ${keys:--} $(id -Gn "$1")"
+}
+
+read_timezone() {
+    zone=$(readlink /etc/localtime)
+    case $zone in
+    */zoneinfo/*) zone=${zone#*/zoneinfo/} ;;
+    *) zone=$(cat /etc/timezone 2>/dev/null) ;;
+    esac
+    echo "timezone $zone"
+}
+
+# A first ping may find no answer while the neighbour's address is being looked up.
+read_pings() {
+    command -v ping >/dev/null 2>&1 || return
+    answers=$(
+        for address in $pings; do
+            {
+                answer=no
+                if ping -n -c 1 -W 2 "$address" || ping -n -c 1 -W 2 "$address"; then
+                    answer=yes
+                fi >/dev/null 2>&1
+                echo "ping $address $answer"
+            } &
+        done
+        wait
+    )
+    echo "$answers"
+}
+
+patience=0
+packages=
+units=
+pings=
+system=
+number=0
+for word; do
+    if [ -z "${kind-}" ]; then
+        kind=$word
+        continue
+    fi
+    case $kind in
+    wait) patience=$word ;;
+    package) packages="$packages $word" ;;
+    unit) units="$units $word" ;;
+    ping) pings="$pings $word" ;;
+    esac
+    kind=
+done
+
+end=$(($(uptime_seconds) + patience))
+system_end=$((end < $(uptime_seconds) + 60 ? end : $(uptime_seconds) + 60))
+if [ "$patience" -gt 0 ]; then
+    wait_for_system
+    read_cloud_init
+fi
+echo "system ${system:-$(systemctl is-system-running 2>/dev/null)}"
+
+echo "hostname $(uname -n)"
+for type in ed25519 ecdsa rsa; do
+    if [ -s "/etc/ssh/ssh_host_${type}_key.pub" ]; then
+        echo "host_key $(cut -d' ' -f1,2 "/etc/ssh/ssh_host_${type}_key.pub")"
+        break
+    fi
+done
+read_network
+read_timezone
+# shellcheck disable=SC2016,SC2086  # dpkg-query's dollars; package names hold no spaces
+dpkg-query -W -f='package ${db:Status-Status} ${Package} ${Version}\n' $packages 2>/dev/null |
+    sed -n 's/^package installed /package /p'
+# shellcheck disable=SC2086  # unit names hold no spaces
+systemctl show -p LoadState -p UnitFileState -p ActiveState $units 2>/dev/null | sed 's/^/unit /'
+for name in "$state"/restart/*; do
+    [ -e "$name" ] && echo "pending ${name##*/}"
+done
+
+while [ $# -ge 2 ]; do
+    case $1 in
+    path)
+        read_file "$number" "$2"
+        number=$((number + 1))
+        ;;
+    user) read_user "$2" ;;
+    zone) [ -e "/usr/share/zoneinfo/$2" ] && echo "zone_known" ;;
+    esac
+    shift 2
+done
+read_pings
+echo "end"

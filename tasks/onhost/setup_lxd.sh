@@ -1,0 +1,90 @@
+#!/bin/sh
+# Sets up LXD as far as it has to be done on the host itself. Arguments, any of:
+#   install deb|snap    install LXD and start it
+#   listen ADDRESS      core.https_address
+#   trust NAME          trust the client certificate on standard input under this name
+#   client USER         make a client certificate for this Unix user, as the LXD client makes it
+# Standard output: LXD's server certificate.
+set -eu
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin
+LC_ALL=C
+export PATH LC_ALL
+umask 077
+
+work=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX)
+trap 'rm -rf "$work"' EXIT
+cat >"$work/certificate.crt"
+
+install_deb() {
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q -o DPkg::Lock::Timeout=300 update
+    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
+        -o Dpkg::Options::=--force-confold install lxd lxd-client
+}
+
+# Run a command as a Unix user, with that user's home: what the LXD client writes there is theirs.
+as_user() {
+    if [ "$1" = root ]; then
+        shift
+        HOME=/root "$@"
+    else
+        user=$1
+        home=$(getent passwd "$user" | cut -d: -f6)
+        shift
+        runuser -u "$user" -- env HOME="$home" "$@"
+    fi
+}
+
+make_client() {
+    as_user "$1" lxc remote list >/dev/null
+    # shellcheck disable=SC2016  # the inner shell's
+    as_user "$1" sh -c '
+        umask 077
+        folder=$1
+        mkdir -p "$folder/servercerts" && cd "$folder" || exit 1
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:secp384r1 -sha384 -nodes \
+            -days 3650 -subj "/O=linuxcontainers.org/CN=$2@$3" \
+            -addext basicConstraints=critical,CA:false -addext extendedKeyUsage=clientAuth \
+            -addext keyUsage=critical,digitalSignature,keyEncipherment \
+            -keyout client.key.new -out client.crt.new 2>openssl.said || { cat openssl.said >&2; exit 1; }
+        rm openssl.said
+        mv client.key.new client.key && mv client.crt.new client.crt
+    ' sh "$2" "$1" "$(hostname)"
+}
+
+lxd_folder=/var/lib/lxd
+[ -e /snap/lxd/current ] && lxd_folder=/var/snap/lxd/common/lxd
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    install)
+        case $2 in
+        deb) install_deb >&2 ;;
+        snap) snap install lxd >&2 && lxd_folder=/var/snap/lxd/common/lxd ;;
+        esac
+        ;;
+    listen | trust)
+        # A client folder of its own: root's is made only where the inventory has root as a client.
+        export LXD_CONF="$work/client"
+        mkdir -p "$LXD_CONF"
+        lxd waitready --timeout=60
+        if [ "$1" = listen ]; then
+            lxc config set core.https_address "$2"
+        else
+            lxc config trust add "$work/certificate.crt" --name "$2" >&2
+        fi
+        unset LXD_CONF
+        ;;
+    client)
+        home=$(getent passwd "$2" | cut -d: -f6)
+        folder=$home/.config/lxc
+        [ -e /snap/lxd/current ] && folder=$home/snap/lxd/common/config
+        make_client "$2" "$folder"
+        ;;
+    *) echo "unknown word $1" >&2 && exit 1 ;;
+    esac
+    shift 2
+done
+
+LXD_CONF=$work/client lxd waitready --timeout=60
+cat "$lxd_folder/server.crt"

@@ -1,0 +1,181 @@
+"""How a report looks to a person: a table on a terminal, plain lines to a pipe or cron."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from tasks.outcome import Record
+from tasks.report import HostReport, Report
+
+STYLES = {
+    "ok": "green",
+    "changed": "yellow",
+    "pending": "yellow",
+    "skipped": "cyan",
+    "failed": "bold red",
+    "unreachable": "bold red",
+}
+#: What a machine says may reach a terminal: no control characters but the new line and the tab.
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def present(report: Report, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+    """Write a report to ``stream`` or standard output: a table with colours when a terminal.
+
+    With ``quiet`` nothing at all is written when nothing changed and nothing failed, and what is
+    as wanted is left out otherwise.
+    """
+    if quiet and not report.changed and not report.failed:
+        return
+    stream = stream or sys.stdout
+    if stream.isatty():
+        Console(file=stream).print(as_table(report, quiet=quiet))
+    else:
+        text = as_text(report, quiet=quiet) + "\n"
+        encoding = stream.encoding or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+
+
+def as_text(report: Report, *, quiet: bool = False) -> str:
+    """A report as plain lines: LXD hosts, under each its containers, then the other machines."""
+    lines = []
+    for depth, host in grouped(report):
+        if quiet and not newsworthy(host):
+            continue
+        indent = "  " * depth
+        lines.append(f"{indent}{host.name} {label(host, report.dry_run)} {host.seconds:.1f}s")
+        for phase in host.phases:
+            if not worth_a_line(phase):
+                continue
+            said = what_happened(phase).replace("\n", f"\n{indent}      ")
+            status = phase_label(phase, report.dry_run)
+            lines.append(f"{indent}  {phase['phase']} {status}{': ' if said else ''}{said}")
+            if report.dry_run and phase["diff"]:
+                lines += [f"{indent}    {line}" for line in clean(phase["diff"]).splitlines()]
+    return "\n".join([*lines, totals(report), *minutes(report)])
+
+
+def as_table(report: Report, *, quiet: bool = False) -> RenderableType:
+    """A report as a table for a terminal of any width; in a dry run the diffs follow it."""
+    table = Table(box=None, pad_edge=False, expand=False, header_style="bold")
+    table.add_column("machine", overflow="fold", min_width=12)
+    table.add_column("status", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("what happened", overflow="fold", ratio=1)
+    for depth, host in grouped(report):
+        if quiet and not newsworthy(host):
+            continue
+        status = label(host, report.dry_run)
+        told = [p for p in host.phases if worth_a_line(p)]
+        table.add_row(
+            Text("  " * depth + host.name, style="" if depth else "bold"),
+            Text(status, style=STYLES[status]),
+            Text(f"{host.seconds:.1f}s"),
+            Text("\n").join(_line(phase, report.dry_run) for phase in told),
+        )
+    footer = [Text(totals(report), style="bold"), *(Text(line) for line in minutes(report))]
+    return Group(table, *_diffs(report), Text(), *footer)
+
+
+def _line(phase: Record, dry_run: bool) -> Text:
+    status = phase_label(phase, dry_run)
+    said = what_happened(phase)
+    head = Text.assemble((phase["phase"], "bold"), " ", (status, STYLES[status]))
+    return head.append(f": {said}" if said else "")
+
+
+def _diffs(report: Report) -> Iterator[RenderableType]:
+    if not report.dry_run:
+        return
+    for _, host in grouped(report):
+        for phase in host.phases:
+            if phase["diff"]:
+                yield Text(f"\n{host.name} {phase['phase']}", style="bold")
+                diff = Syntax(
+                    clean(phase["diff"]),
+                    "diff",
+                    theme="ansi_dark",
+                    word_wrap=True,
+                    background_color="default",
+                )
+                yield Padding(diff, (0, 0, 0, 2))
+
+
+def grouped(report: Report) -> Iterator[tuple[int, HostReport]]:
+    """All machines with their depth: an LXD host (0), its containers (1), other machines (0).
+
+    A container whose LXD host is not in the report stands by itself.
+    """
+    hosts = list(report.hosts.values())
+    carried = {h.name: [c for c in hosts if c.on == h.name] for h in hosts if h.kind == "lxd"}
+    for host in hosts:
+        if host.on in carried:
+            continue
+        yield 0, host
+        for container in carried.get(host.name, []):
+            yield 1, container
+
+
+def newsworthy(host: HostReport) -> bool:
+    """Whether a machine is more than as wanted."""
+    return host.status != "ok"
+
+
+def worth_a_line(phase: Record) -> bool:
+    """A phase that did something, could not, or has a note gets a line of its own."""
+    return phase["status"] != "ok" or bool(phase.get("notes"))
+
+
+def label(host: HostReport, dry_run: bool) -> str:
+    """A machine's status in words; in a dry run a change is only pending."""
+    lost = host.status in ("failed", "unreachable")
+    return "pending" if dry_run and host.changed and not lost else host.status
+
+
+def phase_label(phase: Record, dry_run: bool) -> str:
+    """A phase's status in words; in a dry run a change is only pending."""
+    status: str = phase["status"]
+    return "pending" if dry_run and status == "changed" else status
+
+
+def what_happened(phase: Record) -> str:
+    """A phase in a line: its steps with their details, and what it has to say."""
+    steps = [
+        f"{s['action']} {s['object']}" + (f" ({s['detail']})" if s["detail"] else "")
+        for s in phase["steps"]
+    ]
+    return clean("; ".join(part for part in (", ".join(steps), phase["message"]) if part))
+
+
+def totals(report: Report) -> str:
+    """How the run ended, in one line."""
+    counts = [f"{number} {status}" for status, number in report.summary.items() if number]
+    parts = [", ".join(counts) or "no machines"]
+    if report.dry_run:
+        pending = sum(host.changed for host in report.hosts.values())
+        parts.append(f"dry run: {pending or 'no'} of them with pending changes")
+    if report.interrupted is not None:
+        parts.append(f"ended by signal {report.interrupted}")
+    return f"{report.runbook} {report.inventory}: {'; '.join(parts)}; {report.seconds:.1f}s"
+
+
+def minutes(report: Report) -> list[str]:
+    """Where the time went: seconds by phase over all machines, longest first; one line or none."""
+    spent = sorted(report.seconds_by_phase().items(), key=lambda item: -item[1])
+    told = [f"{phase} {seconds:.1f}s" for phase, seconds in spent if seconds >= 0.05]
+    return [f"by phase, over all machines: {', '.join(told)}"] if told else []
+
+
+def clean(text: str) -> str:
+    """Text of a machine without control characters, which could drive a terminal."""
+    return CONTROL.sub("", text)

@@ -1,0 +1,70 @@
+"""Remotes crosswise: every LXD host knows and trusts every LXD host, itself included."""
+
+from __future__ import annotations
+
+from nornir.core.inventory import Host
+from nornir.core.task import Result, Task
+
+from tasks.actual import HostFacts
+from tasks.errors import FleetError, UnreachableError
+from tasks.facts import facts_of
+from tasks.onhost import on_host
+from tasks.outcome import converge
+from tasks.plan import Plan
+from tasks.remotes.edges import prove_edges
+from tasks.remotes.plan import Peer, RemotesWrite, plan_remotes, script_input
+from tasks.run import Run, run_of
+from tasks.transport import shell_of
+
+__all__ = ["prove_edges", "sync_remotes"]
+
+
+def sync_remotes(task: Task, dry_run: bool | None = None) -> Result:
+    """Bring an LXD host's trust store and its users' remotes to the mesh of the inventory.
+
+    Every LXD host of the fleet is a remote under its inventory name for each client user, with the
+    server certificate pinned that was read on that host in this run; the users' client certificates
+    of all hosts are trusted. No password, no prompt, no certificate accepted blindly. The remote of
+    an unreachable peer is left exactly as it is.
+
+    Arguments:
+        dry_run: plan only, whatever Nornir's own setting says.
+
+    ``Result.result`` is the record of the phase ``remotes`` (see :func:`tasks.outcome.record`).
+    """
+    host = task.host
+    run = run_of(task)
+    wanted = run.intent.lxd_hosts[host.name]
+    dry = task.is_dry_run(dry_run)
+
+    def plan(fresh: bool) -> Plan[RemotesWrite]:
+        facts = facts_of(host, fresh=fresh)
+        return plan_remotes(wanted, facts, _peers(run, facts), dry=dry)
+
+    def apply(planned: Plan[RemotesWrite]) -> None:
+        stdin = script_input(facts_of(host), planned)
+        done = shell_of(host).run(on_host("sync_remotes"), stdin=stdin, deadline=60)
+        if done.status == 14:
+            raise FleetError(
+                done.stderr.decode(errors="replace").strip(),
+                where=host.name,
+                remedy="someone uses lxc remote there at this moment; run again",
+            )
+        done.check(host.name, "writing remotes and trust")
+
+    return converge(task, "remotes", plan=plan, apply=apply, dry_run=dry_run)
+
+
+def _peers(run: Run, own: HostFacts) -> list[Peer]:
+    """All LXD hosts with what this run has read of them; one that was not read yet is read now."""
+    return [
+        Peer(wanted, own if name == own.name else _facts_or_none(run.hosts[name]))
+        for name, wanted in run.intent.lxd_hosts.items()
+    ]
+
+
+def _facts_or_none(peer: Host) -> HostFacts | None:
+    try:
+        return facts_of(peer)
+    except UnreachableError:
+        return None

@@ -1,0 +1,69 @@
+"""Every edge of the mesh, proven by a real request over it."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from nornir.core.inventory import Host
+
+from tasks.onhost import on_host
+from tasks.run import run_of
+from tasks.transport import shell_of
+
+#: Seconds for all edges of a host; each of them has 10.
+DEADLINE = 30.0
+#: The words in which Go's network library says that nobody answers.
+_UNREACHABLE = re.compile(
+    r"i/o timeout|no route to host|connection refused|network is unreachable|deadline exceeded"
+)
+
+
+def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
+    """Ask every remote of an LXD host for its server, as each of the host's client users.
+
+    One exec, all requests at once. Returns what came of each peer ("ok", "unreachable",
+    "untrusted", "certificate mismatch" or "failed", the worst over the users), and the failures as
+    lines for an operator. A peer that this run could not reach either is no failure.
+    """
+    run = run_of(host)
+    users = run.intent.lxd_hosts[host.name].client_users
+    pairs = [word for user in users for peer in run.intent.lxd_hosts for word in (user, peer)]
+    done = shell_of(host).run(on_host("ask_remotes", *pairs), deadline=DEADLINE)
+    done.check(host.name, "asking its remotes")
+    edges: dict[str, str] = {}
+    failures = []
+    for line in done.text.splitlines():
+        user, peer, status, auth, *said = line.split(" ")
+        text = base64.b64decode("".join(said)).decode(errors="replace").strip()
+        outcome = outcome_of(int(status), auth, text)
+        if outcome == "ok":
+            edges.setdefault(peer, outcome)
+            continue
+        edges[peer] = outcome
+        if not (outcome == "unreachable" and peer in run.unreachable):
+            failures.append(_line(user, peer, outcome, text))
+    return dict(sorted(edges.items())), failures
+
+
+def outcome_of(status: int, auth: str, said: str) -> str:
+    """What a request over a remote came to: the client's exit status, LXD's ``auth``, its words."""
+    if status == 0:
+        return "ok" if auth == "trusted" else "untrusted"
+    if status in (124, 137) or _UNREACHABLE.search(said):
+        return "unreachable"
+    if "x509" in said or "certificate" in said.lower():
+        return "certificate mismatch"
+    return "failed"
+
+
+def _line(user: str, peer: str, outcome: str, said: str) -> str:
+    remedies = {
+        "unreachable": f"see on {peer} whether LXD listens: lxc config get core.https_address",
+        "untrusted": "run the phase remotes, which makes the peer trust this user again",
+        "certificate mismatch": "run the phase remotes, which pins the peer's present certificate",
+        "failed": f"try it there: lxc query {peer}:/1.0",
+    }
+    why = f" ({said.splitlines()[-1].removeprefix('Error: ')})" if said else ""
+    owner = "" if user == "root" else f" of {user}"
+    return f"remote {peer}{owner} is {outcome}{why}; {remedies[outcome]}"

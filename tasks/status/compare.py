@@ -1,0 +1,165 @@
+"""Actual against intended state of LXD hosts, as their status; pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import yaml
+
+from tasks.actual import HostFacts, Json
+from tasks.intent.model import Container, Intent
+from tasks.ownership import unmarked
+from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, ProfileStatus
+
+
+def host_status(
+    intent: Intent,
+    name: str,
+    facts: HostFacts | None,
+    problem: str = "",
+    selected: Collection[str] | None = None,
+) -> HostStatus:
+    """One LXD host as its facts have it, None where it could not be read.
+
+    ``selected`` limits the containers that are told of; the foreign ones belong to the host.
+    """
+    host = intent.lxd_hosts[name]
+    declared = [c for c in intent.containers_on(name) if selected is None or c.name in selected]
+    if facts is None:
+        containers = tuple(container_status(c, "unknown") for c in declared)
+        return HostStatus(
+            name, host.ssh.hostname, reachable=False, problem=problem, containers=containers
+        )
+    lxd = facts.lxd
+    foreign = [i for i in lxd.instances if i not in {c.name for c in intent.containers_on(name)}]
+    server = lxd.server.get("environment", {})
+    return HostStatus(
+        name=name,
+        address=host.ssh.hostname,
+        problem=problem or (f"LXD does not answer: {lxd.problem}" if lxd.problem else ""),
+        system=f"{facts.os_id} {facts.os_version}".strip(),
+        lxd_package=lxd.package,
+        lxd_version=str(server.get("server_version", "")),
+        listen=str(lxd.server.get("config", {}).get("core.https_address", "")),
+        bridges=_bridges(intent, facts),
+        pools={pool: str(found.get("driver", "")) for pool, found in lxd.pools.items()},
+        images=tuple(image_name(lxd.images, fingerprint) for fingerprint in lxd.images),
+        profiles=tuple(lxd.profiles),
+        remotes={user: _remotes(folder.config) for user, folder in facts.clients.items()},
+        containers=(
+            *(container_status(c, _state(c.name, facts), lxd.images) for c in declared),
+            *(
+                _foreign(lxd.instances[i], lxd.images)
+                for i in foreign
+                if selected is None or name in selected
+            ),
+        ),
+    )
+
+
+def container_status(
+    container: Container, state: str, images: Mapping[str, Json] | None = None
+) -> ContainerStatus:
+    """A declared container in a state that its host told."""
+    addresses = {
+        network: str(attachment.address)
+        for network, attachment in container.attachments.items()
+        if attachment.address
+    }
+    return ContainerStatus(
+        container.name, state, True, addresses, container.image, container.profiles
+    )
+
+
+def compare_profiles(intent: Intent, facts: Mapping[str, HostFacts]) -> tuple[ProfileStatus, ...]:
+    """Each profile held host against host: those that differ do so from the first that has it."""
+    answering = {name: f.lxd.profiles for name, f in facts.items() if f.lxd.running}
+    names = dict.fromkeys(
+        [
+            *(p for h in answering for p in intent.lxd_hosts[h].profiles),
+            *(p for profiles in answering.values() for p in profiles),
+        ]
+    )
+    found = []
+    for profile in names:
+        there = {h: essence(p[profile]) for h, p in answering.items() if profile in p}
+        first = next(iter(there.values()), None)
+        found.append(
+            ProfileStatus(
+                profile,
+                present=tuple(there),
+                missing=tuple(
+                    h
+                    for h in answering
+                    if profile in intent.lxd_hosts[h].profiles and h not in there
+                ),
+                differing=tuple(h for h, content in there.items() if content != first),
+            )
+        )
+    return tuple(found)
+
+
+def essence(profile: Json) -> dict[str, object]:
+    """What makes a profile the same as another: neither its uses nor our mark."""
+    return {
+        "config": unmarked(profile.get("config") or {}),
+        "devices": profile.get("devices") or {},
+        "description": profile.get("description", ""),
+    }
+
+
+def image_name(images: Mapping[str, Json], fingerprint: str) -> str:
+    """An image's first alias, or the start of its fingerprint as LXD's own lists show it."""
+    aliases = images.get(fingerprint, {}).get("aliases") or ()
+    return str(aliases[0]["name"]) if aliases else fingerprint[:12]
+
+
+def _state(container: str, facts: HostFacts) -> str:
+    if not facts.lxd.running:
+        return "unknown" if facts.lxd.problem else "missing"
+    instance = facts.lxd.instances.get(container)
+    return str(instance.get("status", "")).lower() if instance else "missing"
+
+
+def _foreign(instance: Json, images: Mapping[str, Json]) -> ContainerStatus:
+    """An instance that the inventory does not have on this host, as LXD describes it."""
+    config = instance.get("config") or {}
+    fingerprint = str(config.get("volatile.base_image", ""))
+    return ContainerStatus(
+        name=str(instance["name"]),
+        state=str(instance.get("status", "")).lower(),
+        declared=False,
+        image=image_name(images, fingerprint) if fingerprint else "",
+        profiles=tuple(instance.get("profiles") or ()),
+    )
+
+
+def _bridges(intent: Intent, facts: HostFacts) -> tuple[BridgeStatus, ...]:
+    """The declared bridges in their order, then those that are there as well."""
+    declared = [bridge.name for bridge in intent.lxd_hosts[facts.name].bridges]
+    actual = [link.name for link in facts.links.values() if link.kind == "bridge"]
+    found = []
+    for name in dict.fromkeys([*declared, *actual]):
+        link = facts.links.get(name)
+        members = tuple(
+            other.name
+            for other in facts.links.values()
+            if other.master == name and not other.name.startswith("veth")
+        )
+        addresses = tuple(map(str, link.addresses)) if link else ()
+        found.append(BridgeStatus(name, members, addresses, link is not None, name in declared))
+    return tuple(found)
+
+
+def _remotes(config: str) -> tuple[str, ...]:
+    """The remotes in an LXD client's config.yml that are LXD servers, not image servers."""
+    try:
+        remotes = (yaml.safe_load(config) or {}).get("remotes") or {}
+        return tuple(
+            str(name)
+            for name, remote in remotes.items()
+            if str(remote.get("addr", "")).startswith("https://")
+            and remote.get("protocol", "lxd") == "lxd"
+        )
+    except (yaml.YAMLError, AttributeError):
+        return ()

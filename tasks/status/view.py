@@ -1,0 +1,145 @@
+"""How the fleet's status looks to a person, on a terminal or in a pipe."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tasks.present import clean
+from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, StatusReport
+
+STATE_STYLES = {"running": "green", "stopped": "yellow", "missing": "bold red", "unknown": "cyan"}
+#: In a pipe nothing is folded: a line is a line, however long.
+PIPE_WIDTH = 500
+
+
+def show_status(report: StatusReport, stream: TextIO | None = None) -> None:
+    """Write a status to ``stream`` or standard output: with colours only on a terminal."""
+    stream = stream or sys.stdout
+    if stream.isatty():
+        Console(file=stream).print(as_view(report))
+    else:
+        stream.write(as_plain(report))
+        stream.flush()
+
+
+def as_plain(report: StatusReport) -> str:
+    """A status as plain lines."""
+    console = Console(file=io.StringIO(), width=PIPE_WIDTH, color_system=None)
+    with console.capture() as captured:
+        console.print(as_view(report))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines()) + "\n"
+
+
+def as_view(report: StatusReport) -> RenderableType:
+    """A status for a console of any width: each host, its containers beneath it, then the rest."""
+    parts: list[RenderableType] = []
+    for host in report.hosts:
+        parts += [*_host(host), Text()]
+    if report.machines:
+        machines = ", ".join(f"{name} {address}" for name, address in report.machines.items())
+        parts.append(_pairs([("other machines", Text(machines))]))
+    profiles = list(_profiles(report))
+    if profiles:
+        parts.append(_pairs([("profiles", profile) for profile in profiles]))
+    parts.append(_text(f"{report.inventory}: {_count(report)}; read in {report.seconds:.1f}s"))
+    return Group(*parts)
+
+
+def _host(host: HostStatus) -> Iterator[RenderableType]:
+    head = Text.assemble((host.name, "bold"), " ", host.address)
+    if not host.reachable:
+        head.append("  unreachable", style="bold red")
+    elif host.problem:
+        head.append("  LXD does not answer", style="bold red")
+    elif host.lxd_version:
+        listen = host.listen or "no network address"
+        package = host.lxd_package or "?"
+        head.append(clean(f"  {host.system}, LXD {host.lxd_version} ({package}) on {listen}"))
+    else:
+        head.append(clean(f"  {host.system}, LXD "))
+        head.append("not set up" if host.lxd_package else "not installed", style="yellow")
+    yield head
+    facts = [("problem", _text(host.problem))] if host.problem else []
+    facts += [("bridge", _bridge(bridge)) for bridge in host.bridges]
+    lists = {
+        "pools": [f"{name} ({driver})" for name, driver in host.pools.items()],
+        "images": host.images,
+        "profiles": host.profiles,
+        **{f"remotes of {user}": remotes for user, remotes in host.remotes.items()},
+    }
+    facts += [(what, _text(", ".join(items))) for what, items in lists.items() if items]
+    if facts:
+        yield Padding(_pairs(facts), (0, 0, 0, 2))
+    if host.containers:
+        yield Padding(_containers(host.containers), (0, 0, 0, 2))
+
+
+def _containers(containers: tuple[ContainerStatus, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("container", "state", "addresses", "image", "profiles"):
+        table.add_column(column, overflow="fold")
+    for container in containers:
+        state = Text(clean(container.state), style=STATE_STYLES.get(container.state, ""))
+        if not container.declared:
+            state.append(", foreign", style="magenta")
+        table.add_row(
+            _text(container.name),
+            state,
+            _text("\n".join(container.addresses.values())),
+            _text(container.image),
+            _text(", ".join(container.profiles) or "none"),
+        )
+    return table
+
+
+def _bridge(bridge: BridgeStatus) -> Text:
+    if not bridge.present:
+        return Text.assemble(f"{bridge.name} ", ("missing", "bold red"))
+    told = [bridge.name, *bridge.addresses, f"over {', '.join(bridge.members) or 'nothing'}"]
+    return _text(" ".join(told) + ("" if bridge.declared else ", foreign"))
+
+
+def _profiles(report: StatusReport) -> Iterator[Text]:
+    """One line for those that are the same everywhere, one for each that is not."""
+    same = [p.name for p in report.profiles if not p.missing and not p.differing]
+    if same:
+        yield _text(f"{', '.join(same)}: the same wherever they are")
+    for profile in report.profiles:
+        odd = []
+        if profile.differing:
+            odd.append(f"differs on {', '.join(profile.differing)} from {profile.present[0]}")
+        if profile.missing:
+            odd.append(f"missing on {', '.join(profile.missing)}")
+        if odd:
+            yield Text.assemble(clean(profile.name), ": ", ("; ".join(odd), "yellow"))
+
+
+def _count(report: StatusReport) -> str:
+    states = [c.state if c.declared else "foreign" for h in report.hosts for c in h.containers]
+    counted = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
+    down = [host.name for host in report.hosts if not host.reachable]
+    hosts = f"{len(report.hosts)} LXD hosts" + (f", {len(down)} unreachable" if down else "")
+    return f"{hosts}; containers: {', '.join(counted) or 'none'}"
+
+
+def _pairs(pairs: list[tuple[str, Text]]) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    last = ""
+    for name, text in pairs:
+        table.add_row("" if name == last else name, text)
+        last = name
+    return table
+
+
+def _text(words: str) -> Text:
+    return Text(clean(words))

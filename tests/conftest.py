@@ -1,0 +1,39 @@
+"""The lab for the tests that need real hosts, and the demo fleet provisioned on it once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.demo import Demo
+from tests.lab import Lab, why_not
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """Two real LXD hosts, up; taken down again if this session brought them up."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    machines = Lab()
+    was_up = machines.is_up("sidn-demo-01")
+    machines.up(hosts=2)
+    yield machines
+    if not was_up:
+        machines.down()
+
+
+@pytest.fixture(scope="session")
+def demo(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo fleet, raised from nothing by the runbook, after a dry run on bare hosts."""
+    fleet = Demo(lab, tmp_path_factory.mktemp("state"))
+    fleet.raise_from_nothing()
+    return fleet
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """A copy of the demo inventory to spoil."""
+    return Demo.copy_inventory(tmp_path)

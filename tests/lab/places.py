@@ -1,0 +1,56 @@
+"""Names, addresses and paths of the lab: everything that others may rely on."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+HOST_NAMES = ("sidn-demo-01", "sidn-demo-02", "sidn-demo-03", "sidn-demo-04")
+HOST_ADDRESSES = {name: f"192.168.56.{150 + n}" for n, name in enumerate(HOST_NAMES)}
+
+GATEWAY = "192.168.56.1"
+SUBNET = "192.168.56.0/24"
+PREFIX_LENGTH = 24
+
+PREFIX = "nlfl-"
+"""Every link and network namespace of the lab on this machine starts with it."""
+
+NICS = ("enp1s0", "eno2", "eno3")
+"""The NICs of each host, by the names they have inside; the first is for management."""
+
+BRIDGES = {nic: f"{PREFIX}{nic}" for nic in NICS}
+"""NIC name inside the hosts -> the bridge on this machine that all of these NICs are plugged in."""
+
+LAB_BRIDGE = BRIDGES["enp1s0"]
+"""The bridge that carries the gateway's address; without it no lab address may be talked to."""
+
+NFT_TABLE = "nornir_lxd_fleet_lab"
+CGROUP = "nornir-lxd-fleet-lab"
+
+# The cache does not follow $XDG_CACHE_HOME or $HOME, which sudo and cron set differently:
+# one machine has one lab and one cache.
+CACHE = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".cache" / "nornir-lxd-fleet-lab"
+ROOTS = CACHE / "roots"
+IMAGES = CACHE / "images"
+IMAGE_NAMES = ("minimal", "cloud-init")
+CLIENT_KEY = CACHE / "id_ed25519"
+
+RUN = Path("/run/nornir-lxd-fleet-lab")
+LOCK = Path("/run/nornir-lxd-fleet-lab.lock")
+NETNS = Path("/run/netns")
+
+
+def client_public_key() -> Path:
+    """The public half of the key that root on every host accepts."""
+    return CLIENT_KEY.with_name(CLIENT_KEY.name + ".pub")
+
+
+def host_key(name: str) -> Path:
+    """The private SSH host key of a host, stable over resets; `.pub` lies beside it."""
+    return CACHE / "hosts" / name / "ssh_host_ed25519_key"
+
+
+def image(name: str) -> tuple[Path, Path]:
+    """The two files of a container image, "minimal" or "cloud-init": metadata and root."""
+    return IMAGES / name / "metadata.tar.xz", IMAGES / name / "rootfs.squashfs"

@@ -1,0 +1,304 @@
+"""Bootstrap: what is planned from what was read, and real containers brought to SSH."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.actual import MachineFacts, UnitFacts
+from tasks.bootstrap import bootstrap_container, bootstrap_host
+from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
+from tasks.intent.model import Bootstrap, Machine, Ssh
+from tasks.run import run_of
+from tests.lab import CLIENT_KEY, Lab
+from tests.machines import (
+    HOST,
+    IMAGES,
+    LabContainer,
+    container_of,
+    execs,
+    facts_of_yaml,
+    fleet_of,
+    host_of,
+    lab_container,
+    run_on,
+)
+
+CASES = yaml.safe_load((Path(__file__).parent / "cases" / "bootstrap.yaml").read_text())
+KEY = "ssh-ed25519 AAAAkey operator"
+
+
+def read(case: dict[str, Any]) -> MachineFacts:
+    if case.get("bare"):
+        return MachineFacts("web-01")
+    data = {**CASES["done"], **case["facts"]}
+    data["units"] = {
+        name: UnitFacts("loaded", "enabled", active) for name, active in data["units"].items()
+    }
+    return facts_of_yaml("web-01", data)
+
+
+@pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
+def test_plan(case: dict[str, Any]) -> None:
+    bootstrap = Bootstrap(upgrade=case.get("upgrade", False), authorized_keys=(KEY,))
+    container = container_of("web-01", "192.168.56.230", bootstrap=bootstrap)
+    plan = plan_bootstrap(container, IMAGES[case.get("image", "minimal")], read(case))
+    assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
+    assert plan.reason == case.get("reason", plan.reason)
+    assert list(plan.notes) == case.get("notes", [])
+    for line in case.get("diff", []):
+        assert line in plan.diff.splitlines()
+    calls = [" ".join((c.function, *c.arguments)) for step in plan.steps for c in step.write]
+    for call in case.get("calls", []):
+        assert any(made.startswith(call) for made in calls), calls
+
+
+def test_a_host_that_has_ssh_gets_upgrade_keys_and_quiet_only() -> None:
+    machine = Machine(
+        "sbc-01", Ssh("10.0.0.1"), bootstrap=Bootstrap(upgrade=True, authorized_keys=(KEY,))
+    )
+    plan = plan_host_bootstrap(machine, MachineFacts("sbc-01", over="ssh"))
+    assert [f"{step.action} {step.object}" for step in plan.steps] == [
+        "upgrade packages",
+        "add authorized keys of root",
+        "create file /root/.hushlogin",
+    ]
+
+
+@pytest.fixture(scope="module")
+def bare(lab: Lab) -> Iterator[LabContainer]:
+    """A container of the minimal image, as it is after its first start."""
+    with lab_container(lab, "mach-bare") as container:
+        container.launch()
+        yield container
+
+
+def state_of(container: LabContainer) -> str:
+    return container.inside(
+        "find /etc /root /var/lib -xdev -type f -exec sha256sum {} + | sort; ip -o addr; ip route"
+    )
+
+
+@pytest.mark.lab
+class TestMinimalImage:
+    """In this order: each test takes the container on from where the one before left it."""
+
+    address = "192.168.56.231"
+
+    def test_dry_it_shows_the_plan_and_changes_nothing(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        bare.inside("systemctl is-system-running --wait; true")
+        before = state_of(bare)
+        nr = fleet_of(tmp_path / "s", container_of("mach-bare", self.address), dry_run=True)
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "changed"
+        assert {"install package python3", "install package openssh-server"} <= steps(entry)
+        assert f"+Address={self.address}/24" in entry["diff"].splitlines()
+        assert state_of(bare) == before
+        assert not (tmp_path / "s").exists()
+
+    def test_an_exec_that_never_returns_ends_with_one_line(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        bare.inside("printf '#!/bin/sh\\nexec sleep 600\\n' >/usr/local/bin/dpkg-query; "
+                    "chmod 755 /usr/local/bin/dpkg-query")  # fmt: skip
+        wanted = container_of("mach-bare", self.address, bootstrap=Bootstrap(deadline=4))
+        nr = fleet_of(tmp_path, wanted)
+        started = time.monotonic()
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        bare.inside("rm /usr/local/bin/dpkg-query")
+        assert time.monotonic() - started < 15
+        assert entry["status"] == "failed"
+        assert entry["message"].startswith("mach-bare: ")
+        assert "deadline of 4 s" in entry["message"]
+        assert "\n" not in entry["message"]
+
+    def test_a_mirror_that_is_away_is_told_with_the_step(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        sources = "/etc/apt/sources.list.d"
+        bare.inside(
+            f"mkdir -p /root/kept; mv /etc/apt/sources.list {sources}/* /root/kept/ 2>/dev/null;"
+            "echo 'deb [trusted=yes] http://192.168.56.1:9/ bookworm main' >/etc/apt/sources.list"
+        )
+        nr = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        bare.inside(
+            "rm /etc/apt/sources.list; cd /root/kept; for f in *; do case $f in sources.list) "
+            f"mv $f /etc/apt/;; *) mv $f {sources}/;; esac; done; cd; rmdir /root/kept"
+        )
+        assert entry["status"] == "failed"
+        first, *rest = entry["message"].splitlines()
+        assert first.startswith("mach-bare: bootstrap stopped: install package python3")
+        assert any("192.168.56.1" in line for line in rest), entry["message"]
+        assert "Traceback" not in entry["message"]
+
+    def test_a_step_that_hangs_is_named_at_the_deadline(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        bare.inside("printf '#!/bin/sh\\nexec sleep 600\\n' >/usr/local/sbin/apt-get; "
+                    "chmod 755 /usr/local/sbin/apt-get")  # fmt: skip
+        wanted = container_of("mach-bare", self.address)
+        wanted = replace(wanted, bootstrap=replace(wanted.bootstrap, deadline=5))
+        nr = fleet_of(tmp_path, wanted)
+        started = time.monotonic()
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        bare.inside("rm /usr/local/sbin/apt-get")
+        assert time.monotonic() - started < 15
+        assert entry["status"] == "failed"
+        assert "install package python3" in entry["message"]
+        assert "did not end within the deadline" in entry["message"]
+        assert bare.inside("ps ax 2>/dev/null | grep -c '[s]leep 600' || true").strip() in ("0", "")
+
+    def test_real_it_ends_with_a_verified_login(self, bare: LabContainer, tmp_path: Path) -> None:
+        nr = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        assert entry["status"] == "changed", entry["message"]
+        assert execs(nr, "mach-bare") == 3  # one read, one change, one proof over SSH
+        nr.close_connections()
+        login = subprocess.run(
+            ["ssh", "-i", CLIENT_KEY, "-o", f"UserKnownHostsFile={tmp_path}/known_hosts",
+             "-o", "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", f"root@{self.address}",
+             "hostname; command -v python3"],
+            capture_output=True, text=True, timeout=30, check=False,
+        )  # fmt: skip
+        assert login.stdout.split() == ["mach-bare", "/usr/bin/python3"], login.stderr
+        assert bare.inside("stat -c %a /root/.ssh /root/.ssh/authorized_keys").split() == [
+            "700",
+            "600",
+        ]
+
+        again = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        entry = run_on(again, "mach-bare", bootstrap_container)
+        again.close_connections()
+        assert (entry["status"], entry["message"]) == ("ok", "bootstrapped already")
+        assert execs(again, "mach-bare") == 1
+
+    def test_a_stopped_sshd_is_started_over_exec(self, bare: LabContainer, tmp_path: Path) -> None:
+        bare.inside("systemctl stop ssh.service")
+        nr = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "changed", entry["message"]
+        assert steps(entry) == {"start service ssh"}
+
+    def test_a_new_host_key_found_over_exec_replaces_the_known_one(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        nr = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        known = (tmp_path / "known_hosts").read_text()
+        bare.inside("rm /etc/ssh/ssh_host_*; ssh-keygen -A; systemctl restart ssh")
+        nr = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "ok", entry["message"]
+        learned = (tmp_path / "known_hosts").read_text()
+        assert learned != known
+        assert len(learned.splitlines()) == len(known.splitlines())
+
+    def test_the_first_upgrade_comes_once(self, bare: LabContainer, tmp_path: Path) -> None:
+        wanted = container_of("mach-bare", self.address)
+        wanted = replace(wanted, bootstrap=replace(wanted.bootstrap, upgrade=True))
+        for expected in ({"upgrade packages"}, set[str]()):
+            nr = fleet_of(tmp_path, wanted)
+            entry = run_on(nr, "mach-bare", bootstrap_container)
+            nr.close_connections()
+            assert steps(entry) == expected, entry["message"]
+
+    def test_the_network_by_ifupdown(self, bare: LabContainer, tmp_path: Path) -> None:
+        bare.inside("apt-get -q update && apt-get -q -y install ifupdown", timeout=120)
+        bare.inside(
+            "systemctl disable --now systemd-networkd.socket systemd-networkd.service;"
+            "rm /etc/systemd/network/*; ip addr flush dev if-demo"
+        )
+        nr = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "changed", entry["message"]
+        assert entry["steps"][0]["detail"].startswith("by ifupdown")
+        bare.lxc("restart mach-bare", timeout=120)
+        nr = fleet_of(tmp_path, container_of("mach-bare", self.address))
+        entry = run_on(nr, "mach-bare", bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "ok", entry["message"]
+
+
+@pytest.mark.lab
+def test_the_network_by_netplan(lab: Lab, tmp_path: Path) -> None:
+    with lab_container(lab, "mach-netplan") as container:
+        container.launch("cloud-init")
+        container.inside("touch /etc/cloud/cloud-init.disabled")
+        container.lxc("restart mach-netplan", timeout=120)
+        nr = fleet_of(tmp_path, container_of("mach-netplan", "192.168.56.234"))
+        entry = run_on(nr, "mach-netplan", bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "changed", entry["message"]
+        assert entry["steps"][0]["detail"].startswith("by netplan")
+        assert "create file /etc/resolv.conf" not in steps(entry)
+        assert container.inside("stat -c %a /etc/netplan/60-nornir-lxd-fleet.yaml").strip() == "600"
+
+
+@pytest.mark.lab
+def test_an_image_with_cloud_init_keeps_its_network(lab: Lab, tmp_path: Path) -> None:
+    network = (
+        "version: 2\nethernets:\n  if-demo:\n    addresses: [192.168.56.232/24]\n    routes:\n"
+        "    - {to: 0.0.0.0/0, via: 192.168.56.1}\n"
+        "    nameservers: {addresses: [192.168.56.1]}\n"
+    )
+    with lab_container(lab, "mach-cloud") as container:
+        container.launch("cloud-init", f"cloud-init.network-config='{network}'")
+        wanted = container_of("mach-cloud", "192.168.56.232", image="cloud-init")
+        nr = fleet_of(tmp_path, wanted)
+        entry = run_on(nr, "mach-cloud", bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "changed", entry["message"]
+        assert not {step for step in steps(entry) if "network" in step or "resolv" in step}
+        assert container.inside("ls /etc/netplan").split() == ["50-cloud-init.yaml"]
+
+
+@pytest.mark.lab
+def test_a_container_that_does_not_exist(lab: Lab, tmp_path: Path) -> None:
+    with lab_container(lab, "mach-none"):
+        wanted = container_of("mach-none", "192.168.56.233")
+        dry = fleet_of(tmp_path, wanted, dry_run=True)
+        entry = run_on(dry, "mach-none", bootstrap_container)
+        dry.close_connections()
+        assert entry["status"] == "changed"
+        assert "create network if-demo" in steps(entry)
+
+        real = fleet_of(tmp_path, wanted)
+        entry = run_on(real, "mach-none", bootstrap_container)
+        real.close_connections()
+        assert entry["status"] in ("failed", "unreachable")
+        assert "mach-none" in entry["message"]
+        assert HOST in entry["message"]
+
+
+@pytest.mark.lab
+def test_a_host_is_bootstrapped_over_its_ssh(lab: Lab, tmp_path: Path) -> None:
+    lab.exec(HOST, "rm -f /root/.hushlogin")
+    for expected in ({"create file /root/.hushlogin"}, set[str]()):
+        nr = fleet_of(tmp_path, host_of())
+        entry = run_on(nr, HOST, bootstrap_host)
+        nr.close_connections()
+        assert steps(entry) == expected, entry["message"]
+    assert execs(nr, HOST) == 1
+    assert run_of(nr.inventory.hosts[HOST]).machines[HOST].over == "ssh"
+
+
+def steps(entry: dict[str, Any]) -> set[str]:
+    return {f"{step['action']} {step['object']}" for step in entry["steps"]}

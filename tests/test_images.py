@@ -1,0 +1,288 @@
+"""Images: planned from a table of cases, brought to a real LXD host."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import http.server
+import io
+import json
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.actual import LxdFacts
+from tasks.errors import FleetError
+from tasks.images import plan_images, sync_images
+from tasks.images.fingerprint import fingerprint_of
+from tasks.intent.model import Image, LxdHost, Ssh
+from tasks.ownership import CREATED, IMAGE_PROPERTY
+from tests.lab import GATEWAY, Lab
+from tests.object_fleet import FIRST, ObjectFleet, lab_objects
+
+CASES = yaml.safe_load((Path(__file__).parent / "cases" / "images.yaml").read_text())
+SERVER = "https://images.example.net"
+
+
+def image_document(aliases: list[str], ours: bool) -> dict[str, Any]:
+    return {
+        "aliases": [{"name": alias, "description": ""} for alias in aliases],
+        "properties": {"os": "Debian", **({IMAGE_PROPERTY: CREATED} if ours else {})},
+    }
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_plan(case: dict[str, Any]) -> None:
+    missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "/images/rootfs")
+    files = case.get("files", {})
+    images = {name: Image(name, metadata=Path("/images/metadata")) for name in files}
+    images |= {
+        name: Image(name, server=SERVER, alias=alias)
+        for name, alias in case.get("servers", {}).items()
+    }
+    has = {fingerprint: image_document(*facts) for fingerprint, facts in case["has"].items()}
+
+    def planned() -> Any:
+        return plan_images(
+            LxdHost("voice-01", Ssh("192.0.2.1"), images=tuple(images)),
+            images,
+            {name: fingerprint or missing for name, fingerprint in files.items()},
+            LxdFacts(images=has),
+            prune=case.get("prune", False),
+        )
+
+    if "error" in case:
+        with pytest.raises(FleetError) as refused:
+            planned()
+        assert str(refused.value) == case["error"]
+        return
+    plan = planned()
+    assert [[s.action, s.object, s.write.method] for s in plan.steps] == case["steps"]
+    assert set(case.get("adds", [])) <= set(plan.diff.splitlines())
+    if "notes" in case:
+        assert list(plan.notes) == case["notes"]
+    if "detail" in case:
+        assert plan.steps[0].detail == case["detail"]
+    if "reason" in case:
+        assert plan.reason == case["reason"]
+
+
+def test_the_fingerprint_is_that_of_both_files_in_one_and_follows_a_change(tmp_path: Path) -> None:
+    metadata, rootfs = tmp_path / "metadata", tmp_path / "rootfs"
+    metadata.write_bytes(b"metadata")
+    rootfs.write_bytes(b"root" * 1_000_000)
+    image = Image("obj", metadata=metadata, rootfs=rootfs)
+    assert fingerprint_of(image) == hashlib.sha256(b"metadata" + b"root" * 1_000_000).hexdigest()
+    rootfs.write_bytes(b"changed")
+    assert fingerprint_of(image) == hashlib.sha256(b"metadatachanged").hexdigest()
+    assert fingerprint_of(Image("one", metadata=rootfs)) == hashlib.sha256(b"changed").hexdigest()
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    error = fingerprint_of(Image("obj", metadata=tmp_path / "absent"))
+    assert isinstance(error, OSError)
+    assert error.filename == str(tmp_path / "absent")
+
+
+@pytest.fixture(scope="module")
+def lab_hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectFleet]:
+    yield from lab_objects(lab, tmp_path_factory.mktemp("objects"))
+
+
+@pytest.fixture
+def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
+    lab_hosts.clean()
+    return lab_hosts
+
+
+def tiny_image(folder: Path, content: str) -> Image:
+    """An image of two small files; nothing in it runs."""
+    folder.mkdir(exist_ok=True)
+    metadata = {"architecture": "x86_64", "creation_date": 1700000000, "properties": {"os": "obj"}}
+    files = {
+        "metadata.tar.xz": {"metadata.yaml": yaml.safe_dump(metadata)},
+        "rootfs.tar.xz": {"etc/obj": content},
+    }
+    for name, members in files.items():
+        with tarfile.open(folder / name, "w:xz") as archive:
+            for path, text in members.items():
+                member = tarfile.TarInfo(path)
+                member.size = len(text.encode())
+                archive.addfile(member, io.BytesIO(text.encode()))
+    return Image("obj-tiny", metadata=folder / "metadata.tar.xz", rootfs=folder / "rootfs.tar.xz")
+
+
+def aliases(objects: ObjectFleet) -> dict[str, str]:
+    """Our aliases on the first host, and the images that they point to."""
+    return {
+        alias["name"]: document["fingerprint"]
+        for document in objects.query(FIRST, "/1.0/images?recursion=1")
+        for alias in document["aliases"]
+        if alias["name"].startswith("obj-")
+    }
+
+
+@pytest.mark.lab
+def test_upload_dry_then_real_then_nothing(objects: ObjectFleet, tmp_path: Path) -> None:
+    image = tiny_image(tmp_path, "one")
+    fleet = objects.open(image)
+    dry = fleet.do(sync_images, dry_run=True)
+    assert (dry.changed, dry.failed, aliases(objects)) == (True, False, {})
+    assert fleet.requests() == 0
+
+    real = fleet.do(sync_images)
+    assert (real.changed, real.diff) == (True, dry.diff), real.result["message"]
+    assert aliases(objects) == {"obj-tiny": fingerprint_of(image)}
+    document = objects.query(FIRST, f"/1.0/images/{fingerprint_of(image)}")
+    assert document["properties"] == {"os": "obj", IMAGE_PROPERTY: CREATED}
+
+    again = objects.open(image)
+    second = again.do(sync_images)
+    assert (second.changed, second.result["status"]) == (False, "ok")
+    assert again.requests() == 0
+    fleet.close()
+    again.close()
+
+
+@pytest.mark.lab
+def test_an_alias_moves_the_old_image_stays_and_prune_removes_it(
+    objects: ObjectFleet, tmp_path: Path
+) -> None:
+    old, new = tiny_image(tmp_path / "old", "one"), tiny_image(tmp_path / "new", "two")
+    fleet = objects.open(old)
+    fleet.do(sync_images)
+    fleet.close()
+
+    fleet = objects.open(new)
+    moved = fleet.do(sync_images)
+    assert [s["action"] for s in moved.result["steps"]] == ["update"], moved.result["message"]
+    assert aliases(objects) == {"obj-tiny": fingerprint_of(new)}
+    assert objects.query(FIRST, f"/1.0/images/{fingerprint_of(old)}")["aliases"] == []
+
+    noted = fleet.do(sync_images)
+    assert not noted.changed
+    assert str(fingerprint_of(old))[:12] in noted.result["message"]
+    pruned = fleet.do(sync_images, prune=True)
+    assert [s["action"] for s in pruned.result["steps"]] == ["delete"], pruned.result["message"]
+    there = {d["fingerprint"] for d in objects.query(FIRST, "/1.0/images?recursion=1")}
+    assert fingerprint_of(old) not in there
+    assert fingerprint_of(new) in there
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_a_run_killed_between_upload_and_alias_is_finished(
+    objects: ObjectFleet, tmp_path: Path
+) -> None:
+    image = tiny_image(tmp_path, "one")
+    fleet = objects.open(image)
+    fleet.do(sync_images)
+    objects.shell(FIRST, "lxc image alias delete obj-tiny")
+    fleet.forget()
+    finished = fleet.do(sync_images)
+    assert "already on the host" in finished.result["steps"][0]["detail"]
+    assert aliases(objects) == {"obj-tiny": fingerprint_of(image)}
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_a_file_that_is_no_image_leaves_the_other_image(
+    objects: ObjectFleet, tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_text("no image")
+    fleet = objects.open(Image("obj-wrong", metadata=tmp_path / "text"), tiny_image(tmp_path, "a"))
+    result = fleet.do(sync_images)
+    assert result.result["status"] == "failed"
+    assert "image obj-wrong: LXD refused" in result.result["message"] or (
+        "image obj-wrong: POST /1.0/images failed" in result.result["message"]
+    )
+    assert list(aliases(objects)) == ["obj-tiny"]
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_from_a_simplestreams_server(objects: ObjectFleet, tmp_path: Path) -> None:
+    image = tiny_image(tmp_path, "streamed")
+    with simplestreams_server(tmp_path, image) as server:
+        fleet = objects.open(Image("obj-streamed", server=server, alias="obj/1"))
+        real = fleet.do(sync_images)
+        assert (real.result["status"], real.changed) == ("changed", True), real.result["message"]
+        assert aliases(objects) == {"obj-streamed": fingerprint_of(image)}
+        document = objects.query(FIRST, f"/1.0/images/{fingerprint_of(image)}")
+        assert document["auto_update"] is True
+        assert document["properties"][IMAGE_PROPERTY] == CREATED
+        assert not fleet.do(sync_images).changed
+        missing = objects.open(Image("obj-other", server=server, alias="obj/2"))
+        failed = missing.do(sync_images)
+        assert failed.result["status"] == "failed"
+        assert server in failed.result["message"]
+        missing.close()
+        fleet.close()
+
+
+@pytest.mark.lab
+def test_a_server_that_does_not_answer_is_named(objects: ObjectFleet) -> None:
+    fleet = objects.open(Image("obj-nowhere", server=f"https://{GATEWAY}:9", alias="obj/1"))
+    result = fleet.do(sync_images)
+    assert result.result["status"] == "failed"
+    message = result.result["message"]
+    assert message.startswith(f"{FIRST}: image obj-nowhere: it cannot be fetched from https://")
+    assert "refused" in message
+    fleet.close()
+
+
+@contextlib.contextmanager
+def simplestreams_server(folder: Path, image: Image) -> Iterator[str]:
+    """A server of one image, ``obj/1``, on the lab's gateway."""
+    assert image.metadata
+    assert image.rootfs
+    items = {
+        name: {"ftype": ftype, "path": path.name, "size": path.stat().st_size, "sha256": digest}
+        for name, ftype, path, digest in (
+            (path.name, ftype, path, hashlib.sha256(path.read_bytes()).hexdigest())
+            for path, ftype in ((image.metadata, "lxd.tar.xz"), (image.rootfs, "root.tar.xz"))
+        )
+    }
+    items[image.metadata.name]["combined_rootxz_sha256"] = fingerprint_of(image)
+    product = {
+        "aliases": "obj/1",
+        "arch": "amd64",
+        "os": "Obj",
+        "release": "1",
+        "release_title": "1",
+        "versions": {"20260101_0000": {"items": items}},
+    }
+    index = {"datatype": "image-downloads", "path": "images.json", "products": ["obj:1:amd64"]}
+    streams = folder / "streams" / "v1"
+    streams.mkdir(parents=True)
+    (streams / "index.json").write_text(
+        json.dumps({"format": "index:1.0", "index": {"images": index}})
+    )
+    (folder / "images.json").write_text(
+        json.dumps(
+            {
+                "content_id": "images",
+                "datatype": "image-downloads",
+                "format": "products:1.0",
+                "products": {"obj:1:amd64": product},
+            }
+        )
+    )
+    handler = functools.partial(_QuietHandler, directory=str(folder))
+    with http.server.ThreadingHTTPServer((GATEWAY, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{GATEWAY}:{server.server_port}"
+        server.shutdown()
+
+
+class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Not on standard error."""

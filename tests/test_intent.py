@@ -1,0 +1,225 @@
+"""The inventories of this repository, a thoroughly mistaken one, and nonsense in every place."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.errors import InventoryError
+from tasks.intent import load_intent
+from tasks.intent.documents import read_document
+from tasks.mistakes import Mistakes
+from tests.test_intent_mistakes import write
+
+INVENTORY = Path(__file__).parents[1] / "inventory"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMEdYBnyMstO/gtkr/0yp9hyFWpzHM+U4obRc0hV+g8Q example\n"
+
+
+@pytest.fixture
+def lab_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the lab makes and the demo's inventory refers to."""
+    cache = tmp_path / ".cache" / "nornir-lxd-fleet-lab"
+    for host in ("sidn-demo-01", "sidn-demo-02"):
+        (cache / "hosts" / host).mkdir(parents=True)
+        (cache / "hosts" / host / "ssh_host_ed25519_key.pub").write_text(KEY)
+    for image in ("minimal", "cloud-init"):
+        (cache / "images" / image).mkdir(parents=True)
+        (cache / "images" / image / "metadata.tar.xz").touch()
+        (cache / "images" / image / "rootfs.squashfs").touch()
+    (cache / "id_ed25519").touch()
+    (cache / "id_ed25519.pub").write_text(KEY)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return cache
+
+
+def test_demo(lab_files: Path) -> None:
+    intent = load_intent(INVENTORY / "demo")
+
+    assert {h.name: h.ssh.hostname for h in intent.lxd_hosts.values()} == {
+        "sidn-demo-01": "192.168.56.150",
+        "sidn-demo-02": "192.168.56.151",
+    }
+    assert {c.name: (c.on, c.image, c.profiles) for c in intent.containers.values()} == {
+        "control": ("sidn-demo-01", "cloud-init", ()),
+        "web-01": ("sidn-demo-01", "minimal", ("demo",)),
+        "web-02": ("sidn-demo-01", "cloud-init", ("demo",)),
+        "web-03": ("sidn-demo-02", "minimal", ("demo",)),
+        "web-04": ("sidn-demo-02", "cloud-init", ("demo",)),
+    }
+    control = intent.containers["control"]
+    assert control.devices["if-demo"]["hwaddr"] == "00:16:3e:00:00:a0"
+    assert "address: 192.168.56.160" in control.config["user.network-config"]
+    user_data = intent.profiles["demo"].config["cloud-init.user-data"]
+    assert user_data.splitlines()[0] == "#cloud-config"
+    assert yaml.safe_load(user_data)["timezone"] == "Europe/Amsterdam"
+    assert intent.lxd_hosts["sidn-demo-01"].ssh.host_key == KEY.removesuffix(" example\n")
+    motd = intent.containers["web-03"].configure.files[0]
+    assert motd.path == "/etc/motd"
+    assert "web-03 (container on sidn-demo-02)\n  demo: 192.168.56.163/24\n" in motd.content
+
+
+def test_demo_without_the_lab_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InventoryError) as caught:
+        load_intent(INVENTORY / "demo")
+    missing = [line for line in caught.value.mistakes if ".cache/nornir-lxd-fleet-lab" in line]
+    assert len(missing) == len(caught.value.mistakes) == 9
+
+
+def test_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # nothing outside the repository is needed
+    intent = load_intent(INVENTORY / "voice")
+
+    assert {h.site for h in intent.lxd_hosts.values()} == {"ams", "utr", "ein"}
+    assert len({nic for h in intent.lxd_hosts.values() for nic in h.nics.values()}) == 9
+    assert {b.network: b.vlan for b in intent.bridges.values()} == {
+        "mgmt": None,
+        "public": None,
+        "sipcore": 6,
+        "sipapp": 9,
+        "local": None,
+    }
+    assert set(intent.profiles) == {
+        "default",
+        "sipproxy",
+        "voicemail",
+        "voiceservices",
+        "ansible-acc",
+    }
+    for host in intent.lxd_hosts.values():
+        assert host.lxd.listen == f"{host.attachments['mgmt'].address.ip}:8443"  # type: ignore[union-attr]
+        assert set(host.profiles) == set(intent.profiles)
+        assert host.default_route is host.attachments["public"]
+    pairs = [c for c in intent.containers.values() if c.apart]
+    assert all(len({c.on for c in pairs if c.apart == one.apart}) == 2 for one in pairs)
+    assert intent.containers["voicemail-01"].config.keys() == {"user.network-config"}
+    assert intent.machines["sbc-01"].kind == "machine"
+    assert intent.machines["sbc-01"].maintenance.batch == 1
+
+
+def test_loading_is_fast() -> None:
+    load_intent(INVENTORY / "voice")
+    best = min(_seconds_to_load() for _ in range(10))
+    assert best < 0.05, f"{best * 1000:.0f} ms of processor time"
+
+
+def _seconds_to_load() -> float:
+    # Processor time: how busy the machine is otherwise does not count.
+    started = time.process_time()
+    load_intent(INVENTORY / "voice")
+    return time.process_time() - started
+
+
+def test_many_mistakes_come_out_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    cases = read_document(
+        Path(__file__).parent / "cases" / "intent_all_at_once.yaml", "defaults", Mistakes()
+    ).content
+    Path("fleet").mkdir()
+    for name in ("defaults", "groups", "hosts"):
+        Path("fleet", f"{name}.yaml").write_text(cases[name])
+
+    with pytest.raises(InventoryError) as caught:
+        load_intent(Path("fleet"))
+
+    assert list(caught.value.mistakes) == cases["mistakes"]
+
+
+def test_mistakes_in_the_files_themselves(tmp_path: Path) -> None:
+    with pytest.raises(InventoryError) as caught:
+        load_intent(tmp_path / "voise")
+    (tmp_path / "voice").mkdir()
+    with pytest.raises(InventoryError) as nearby:
+        load_intent(tmp_path / "voise")
+    assert str(nearby.value).endswith("there is no such inventory folder; did you mean voice?")
+    assert "there is no such inventory folder" in str(caught.value)
+    with pytest.raises(InventoryError, match="declares no host"):
+        load_intent(tmp_path / "voice")
+    write(tmp_path / "voice", {"hosts": {"web": {"data": {"onn": "x"}}}, "groups": None})
+    (tmp_path / "voice" / "groups.yaml").write_text("a: [\n")
+    with pytest.raises(InventoryError) as broken:
+        load_intent(tmp_path / "voice")
+    assert len(broken.value.mistakes) == 2  # what can still be seen beside the broken file
+    assert "groups.yaml:2: is not YAML" in broken.value.mistakes[0]
+    assert "data.onn: unknown key; did you mean on?" in broken.value.mistakes[1]
+
+
+VOICE: dict[str, Any] = {
+    name: read_document(INVENTORY / "voice" / f"{name}.yaml", "defaults", Mistakes()).content
+    for name in ("defaults", "groups", "hosts")
+}
+
+
+def walk(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    keys = (
+        list(value)
+        if isinstance(value, dict)
+        else range(len(value))
+        if isinstance(value, list)
+        else []
+    )
+    for key in keys:
+        yield (*path, key)
+        yield from walk(value[key], (*path, key))
+
+
+PLACES = list(walk(VOICE))
+WORDS = st.sampled_from(
+    [
+        "",
+        " ",
+        "x",
+        "br-mgmt",
+        "mgmt",
+        "voice-01",
+        "on",
+        "0",
+        "::1",
+        "10.0.0.1/33",
+        "[::1]:x",
+        "a\nb",
+        "~/nowhere",
+        "../..",
+        "{{ x }}",
+        "é",
+        "#cloud-config",
+    ]
+)
+NONSENSE = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | WORDS,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(PLACES), NONSENSE), min_size=1, max_size=3))
+@settings(
+    max_examples=int(os.environ.get("NONSENSE_EXAMPLES", "60")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_nonsense_anywhere_is_a_mistake_or_fine_with_nornir_and_never_an_exception(
+    tmp_path: Path, changes: list[tuple[tuple[Any, ...], Any]]
+) -> None:
+    files = copy.deepcopy(VOICE)
+    for path, value in changes:
+        inside: Any = files
+        for key in path[:-1]:
+            inside = inside[key] if isinstance(inside, dict) and key in inside else None
+        if isinstance(inside, dict):
+            inside[path[-1]] = value
+    try:
+        load_intent(write(tmp_path / "voice", files))
+    except InventoryError as error:
+        assert all("\n" not in line and line.startswith(str(tmp_path)) for line in error.mistakes)

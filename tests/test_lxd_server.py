@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from functools import cache
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.actual import ClientFolder, HostFacts, LxdFacts
+from tasks.certificate import fingerprint_of, make_client_certificate
+from tasks.errors import FleetError
+from tasks.intent.model import LxdHost, LxdServer, Pool, Ssh
+from tasks.intent.secret import Secret
+from tasks.lxd_server.plan import Controller, OnHost, Request, plan_lxd
+from tasks.ownership import created_by_us
+
+CASES = yaml.safe_load((Path(__file__).parent / "cases" / "lxd_server.yaml").read_text())
+
+
+@cache
+def certificate(name: str) -> str:
+    return make_client_certificate()[0]
+
+
+def wanted_host(spec: dict[str, Any], secrets: Path) -> LxdHost:
+    def config_value(value: str | dict[str, str]) -> str | Secret:
+        if isinstance(value, str):
+            return value
+        secrets.write_text(value["secret"] + "\n")
+        return Secret("file", str(secrets))
+
+    return LxdHost(
+        name="host-01",
+        ssh=Ssh(str(ip_address("192.168.56.150"))),
+        client_users=tuple(spec.get("users", ("root",))),
+        profiles=tuple(spec.get("profiles", ())),
+        lxd=LxdServer(
+            listen=spec.get("listen"),
+            pools=tuple(Pool(name, **body) for name, body in spec.get("pools", {}).items()),
+            config={key: config_value(value) for key, value in spec.get("config", {}).items()},
+        ),
+    )
+
+
+def actual_host(spec: dict[str, Any]) -> HostFacts:
+    clients = spec.get("clients", {"root": None})
+    return HostFacts(
+        name="host-01",
+        clients={
+            user: ClientFolder(
+                user, f"/home/{user}", certificate=certificate(name) if name else None
+            )
+            for user, name in clients.items()
+        },
+        lxd=LxdFacts(
+            package=spec.get("package", "deb"),
+            running=spec.get("running", True),
+            problem=spec.get("problem", ""),
+            server={"config": spec.get("config", {})},
+            certificates=tuple(
+                {"name": name, "fingerprint": fingerprint_of(certificate(name))}
+                for name in spec.get("trusted", ())
+            ),
+            pools={
+                name: {"name": name, "config": {}, **body}
+                for name, body in spec.get("pools", {}).items()
+            },
+            profiles={
+                name: {"name": name, "devices": devices}
+                for name, devices in spec.get("profiles", {}).items()
+            },
+        ),
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
+def test_plan(case: dict[str, Any], tmp_path: Path) -> None:
+    pem = certificate("CONTROLLER") if case.get("controller", True) else None
+    controller = Controller("nornir-lxd-fleet@ctl", pem)
+    wanted = wanted_host(case["wanted"], tmp_path / "secret")
+    actual = actual_host(case["actual"])
+    if "error" in case:
+        with pytest.raises(FleetError) as caught:
+            plan_lxd(wanted, actual, controller)
+        assert case["error"] in str(caught.value)
+        return
+    plan = plan_lxd(wanted, actual, controller)
+    fingerprint = fingerprint_of(certificate("CONTROLLER"))[:12]
+    steps = [[word.replace("FINGERPRINT", fingerprint) for word in step] for step in case["steps"]]
+    assert [[s.action, s.object, s.detail] for s in plan.steps] == steps
+    assert list(plan.notes) == case.get("notes", [])
+    shown = repr(plan) + plan.diff
+    assert "Horse" not in shown
+    assert "Cow" not in shown
+
+
+def test_what_is_done_over_ssh_comes_before_what_is_done_over_the_api(tmp_path: Path) -> None:
+    bare = next(case for case in CASES if case["name"] == "a bare host, nothing installed")
+    wanted = wanted_host(bare["wanted"], tmp_path / "secret")
+    plan = plan_lxd(wanted, actual_host(bare["actual"]), Controller("c", certificate("CONTROLLER")))
+    kinds = [type(step.write) for step in plan.steps]
+    assert kinds == [OnHost] * 4 + [Request] * 2
+
+
+def test_a_new_pool_carries_our_mark_and_an_existing_one_is_not_marked(tmp_path: Path) -> None:
+    wanted = wanted_host(
+        {"pools": {"default": {"driver": "dir", "config": {"rsync.bwlimit": "1MB"}}}},
+        tmp_path / "secret",
+    )
+    controller = Controller("c", certificate("CONTROLLER"))
+    ready = {"trusted": ["CONTROLLER"], "clients": {"root": "CONTROLLER"}}
+    created = plan_lxd(wanted, actual_host(ready), controller).steps[0].write
+    updated = plan_lxd(
+        wanted, actual_host({**ready, "pools": {"default": {"driver": "dir"}}}), controller
+    )
+    assert isinstance(created, Request)
+    assert created_by_us(created.body)
+    changed = updated.steps[0].write
+    assert isinstance(changed, Request)
+    assert changed.body == {"config": {"rsync.bwlimit": "1MB"}}

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from nornir.core import Nornir
+from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
+from nornir.core.task import Result, Task
+
+from tasks.actual import HostFacts, LxdFacts
+from tasks.errors import UsageError
+from tasks.intent.model import Container, HealthCheck, Maintenance, Ssh
+from tasks.maintenance.health import judge, parse
+from tasks.maintenance.jobs import chosen
+from tasks.maintenance.maintain import why_not
+from tasks.maintenance.runner import TurnRunner
+from tasks.maintenance.turns import Turn, next_turns, turns_of
+from tasks.maintenance.upgrade import happened, simulated
+from tests.machines import container_of, fleet_of, host_of
+
+CASES = yaml.safe_load((Path(__file__).parent / "cases" / "maintenance.yaml").read_text())
+
+
+def cases(table: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", CASES[table], ids=lambda case: case["name"])
+
+
+def steps(plan: Any) -> list[list[str]]:
+    return [[step.action, step.object, step.detail] for step in plan.steps]
+
+
+@cases("turns")
+def test_whose_turn_it_is(case: dict[str, Any]) -> None:
+    turns = {name: Turn(name, **values) for name, values in case["machines"].items()}
+    assert next_turns(turns, case["waiting"], case["running"]) == case["start"]
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> dict[str, Turn]:
+    """Up to three LXD hosts with their containers, other machines, pairs, a controlling one."""
+    apart = st.sampled_from([None, None, "sip", "db"])
+    turns = {}
+    controlling = draw(st.booleans())
+    for number in range(draw(st.integers(1, 3))):
+        host = f"host{number}"
+        batch = draw(st.integers(1, 3))
+        last = controlling and number == 0
+        if draw(st.booleans()):
+            turns[host] = Turn(host, None, batch, draw(apart), last)
+        for place in range(draw(st.integers(0, 5))):
+            name = f"{host}-{place}"
+            turns[name] = Turn(name, host, batch, draw(apart), last and place == 0)
+    if draw(st.booleans()):
+        turns["sbc"] = Turn("sbc", None, 1, draw(apart))
+    return turns
+
+
+@given(fleets(), st.randoms())
+def test_every_machine_gets_its_turn_and_no_rule_is_ever_broken(
+    turns: dict[str, Turn], chance: Any
+) -> None:
+    waiting, running, done = list(turns), list[str](), list[str]()
+    chance.shuffle(waiting)
+    while waiting or running:
+        started = next_turns(turns, waiting, running)
+        assert set(started) <= set(waiting)
+        running += started
+        waiting = [name for name in waiting if name not in started]
+        assert running, f"nobody may start of {waiting}"
+        at_work = [turns[name] for name in running]
+        for turn in at_work:
+            if turn.on:
+                assert sum(other.on == turn.on for other in at_work) <= turn.batch
+                assert turn.on not in running
+                assert turn.on not in done
+            if turn.apart:
+                assert sum(other.apart == turn.apart for other in at_work) == 1
+            if turn.last:
+                left = [turns[name] for name in (*waiting, *running)]
+                assert all(other.last for other in left)
+        ended = chance.choice(running)
+        running.remove(ended)
+        done.append(ended)
+    assert sorted(done) == sorted(turns)
+
+
+def test_turns_follow_the_inventory(tmp_path: Path) -> None:
+    nr = fleet_of(
+        tmp_path,
+        replace(host_of(), maintenance=Maintenance(batch=3)),
+        container_of("rep-1", "192.168.56.241", apart="sip"),
+    )
+    intent = nr.inventory.defaults.data["nornir-lxd-fleet"].intent
+    assert turns_of(intent, ["sidn-demo-02", "rep-1"], last=["rep-1"]) == {
+        "sidn-demo-02": Turn("sidn-demo-02", None, 3, None, last=True),
+        "rep-1": Turn("rep-1", "sidn-demo-02", 3, "sip", last=True),
+    }
+
+
+def test_the_runner_keeps_to_the_turns_and_works_side_by_side() -> None:
+    turns = {
+        "host": Turn("host", batch=2),
+        **{f"ct-{number}": Turn(f"ct-{number}", "host", 2) for number in range(4)},
+        "sbc": Turn("sbc"),
+    }
+    inventory = Inventory(Hosts({name: Host(name) for name in turns}), Groups(), Defaults())
+    nr = Nornir(inventory, runner=TurnRunner(turns))
+    events: list[tuple[str, str]] = []
+    pair = threading.Barrier(2, timeout=10)  # only passed where two containers work at once
+
+    def work(task: Task) -> Result:
+        events.append(("start", task.host.name))
+        if task.host.name.startswith("ct-"):
+            pair.wait()
+        if task.host.name == "ct-1":
+            raise ValueError("one that fails")
+        events.append(("end", task.host.name))
+        return Result(host=task.host)
+
+    results = nr.run(task=work)
+    assert set(results) == set(turns)
+    assert set(results.failed_hosts) == {"ct-1"}
+    assert events.index(("start", "host")) > max(
+        events.index(("end", f"ct-{n}")) for n in (0, 2, 3)
+    )
+
+
+def test_the_runner_works_on_no_more_than_it_may() -> None:
+    turns = {str(number): Turn(str(number)) for number in range(6)}
+    inventory = Inventory(Hosts({name: Host(name) for name in turns}), Groups(), Defaults())
+    nr = Nornir(inventory, runner=TurnRunner(turns, num_workers=2))
+    at_work: list[int] = []
+    busy = threading.Semaphore(2)
+
+    def work(task: Task) -> Result:
+        free = busy.acquire(blocking=False)
+        at_work.append(free)
+        time.sleep(0.02)
+        if free:
+            busy.release()
+        return Result(host=task.host)
+
+    nr.run(task=work)
+    assert at_work == [True] * 6
+
+
+@pytest.mark.parametrize(
+    ("names", "jobs"),
+    [
+        ((), ["upgrade", "health"]),
+        (("health",), ["health"]),
+        (("health", "upgrade", "health"), ["upgrade", "health"]),
+    ],
+)
+def test_jobs_by_name_in_their_own_order(names: tuple[str, ...], jobs: list[str]) -> None:
+    assert list(chosen(names)) == jobs
+
+
+def test_an_unknown_job_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown job upgarde; did you mean upgrade\?"):
+        chosen(["health", "upgarde"])
+
+
+@cases("simulated")
+def test_what_a_simulation_tells(case: dict[str, Any]) -> None:
+    plan = simulated(case["output"])
+    assert steps(plan) == case["steps"]
+    assert "lists as they are" in plan.reason + "".join(plan.notes)
+
+
+@cases("happened")
+def test_what_happened_to_packages(case: dict[str, Any]) -> None:
+    plan = happened(case["before"], case["after"])
+    assert steps(plan) == case["steps"]
+    assert plan.diff == case["diff"]
+
+
+@cases("health")
+def test_what_is_wrong_with_a_machine(case: dict[str, Any]) -> None:
+    checks = [HealthCheck(kind, argument) for kind, argument in case["checks"]]
+    assert judge(checks, parse(case["output"])) == case["problems"]
+
+
+@pytest.mark.parametrize(
+    ("lxd", "reason"),
+    [
+        (LxdFacts(instances={"web": {"status": "Running"}}), ""),
+        (LxdFacts(instances={"web": {"status": "Stopped"}}), "it is stopped on host"),
+        (LxdFacts(instances={"web": {"status": "Frozen"}}), "it is frozen on host"),
+        (LxdFacts(instances={}), "it does not exist on host"),
+        (LxdFacts(problem="no answer"), ""),
+    ],
+)
+def test_why_a_container_is_skipped(lxd: LxdFacts, reason: str) -> None:
+    web = Container("web", Ssh("192.0.2.1"), on="host")
+    assert why_not(web, HostFacts("host", lxd=lxd)) == reason
