@@ -9,7 +9,6 @@ import copy
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,6 +18,7 @@ from nornir.core.inventory import Host
 from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
 
 from tasks.errors import LxdCertificateError, LxdConflictError, LxdError, LxdNotFoundError
+from tasks.fingerprint import image_fingerprint
 from tasks.lxd_errors import untrusted
 from tasks.lxd_operation import Operation, follow
 from tasks.lxd_session import Json, LxdSession, Method
@@ -113,7 +113,7 @@ class LxdApi:
         An image that is there already is not sent again, so a run that was killed between
         upload and alias is finished by the next one.
         """
-        fingerprint = _image_fingerprint(metadata, rootfs)
+        fingerprint = image_fingerprint(metadata, rootfs)
         if not self._has(f"/1.0/images/{fingerprint}"):
             self._send_image(metadata, rootfs, properties, deadline)
         target = {"target": fingerprint, "description": ""}
@@ -253,13 +253,3 @@ def _credentials(name: str, state: StateFolder) -> tuple[tuple[Path, Path], Path
             remedy=f"run provision.py --phase lxd --limit {name}: it reads it over SSH",
         )
     return (certificate.certificate, certificate.key), pin
-
-
-def _image_fingerprint(metadata: Path, rootfs: Path | None) -> str:
-    """LXD's fingerprint of an image: SHA256 over metadata and root file system."""
-    digest = sha256()
-    for path in (metadata, rootfs) if rootfs else (metadata,):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()

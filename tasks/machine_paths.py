@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from tasks.intent.model import Attachment, Container, Machine
 
 STATE = "/var/lib/nornir-lxd-fleet"
@@ -33,6 +35,11 @@ def ifupdown_file(attachment: Attachment) -> str:
 def sudoers_file(user: str) -> str:
     """Sudo ignores files with a dot in their name."""
     return f"/etc/sudoers.d/{user.replace('.', '_')}"
+
+
+def is_foreign(path: str, machine: Machine) -> bool:
+    """Whether a path is, or lies under, one that the inventory declares as somebody else's."""
+    return any(PurePosixPath(path).is_relative_to(foreign) for foreign in machine.foreign)
 
 
 def read_paths(machine: Machine) -> tuple[str, ...]:

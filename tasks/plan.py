@@ -63,6 +63,20 @@ def mapping_diff(before: Mapping[str, object], after: Mapping[str, object], name
     return text_diff(as_yaml(before), as_yaml(after), name)
 
 
+class _Readable(yaml.SafeDumper):
+    """Texts of several lines as they are, not quoted and wrapped."""
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Readable.add_representer(str, _text)
+
+
 def as_yaml(value: Mapping[str, object]) -> str:
     """A mapping as YAML text with sorted keys; empty for an empty mapping."""
-    return yaml.safe_dump(dict(value), sort_keys=True, default_flow_style=False) if value else ""
+    if not value:
+        return ""
+    return yaml.dump(dict(value), Dumper=_Readable, sort_keys=True, default_flow_style=False)

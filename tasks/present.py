@@ -10,7 +10,6 @@ from typing import TextIO
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from tasks.outcome import Record
@@ -57,7 +56,7 @@ def as_text(report: Report, *, quiet: bool = False) -> str:
         for phase in host.phases:
             if not worth_a_line(phase):
                 continue
-            said = what_happened(phase).replace("\n", f"\n{indent}      ")
+            said = what_happened(host, phase).replace("\n", f"\n{indent}      ")
             status = phase_label(phase, report.dry_run)
             lines.append(f"{indent}  {phase['phase']} {status}{': ' if said else ''}{said}")
             if report.dry_run and phase["diff"]:
@@ -66,30 +65,35 @@ def as_text(report: Report, *, quiet: bool = False) -> str:
 
 
 def as_table(report: Report, *, quiet: bool = False) -> RenderableType:
-    """A report as a table for a terminal of any width; in a dry run the diffs follow it."""
-    table = Table(box=None, pad_edge=False, expand=False, header_style="bold")
-    table.add_column("machine", overflow="fold", min_width=12)
-    table.add_column("status", no_wrap=True)
-    table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("what happened", overflow="fold", ratio=1)
-    for depth, host in grouped(report):
-        if quiet and not newsworthy(host):
-            continue
+    """A report for a terminal of any width: a row for each machine, what happened beneath it.
+
+    In a dry run the diffs follow.
+    """
+    shown = [(d, h) for d, h in grouped(report) if newsworthy(h) or not quiet]
+    names = max([7, *(len(host.name) + 2 * depth for depth, host in shown)])
+    parts: list[RenderableType] = []
+    if shown:
+        parts.append(Text(f"{'machine':{names}}  {'status':11} {'time':>7}", style="bold"))
+    for depth, host in shown:
         status = label(host, report.dry_run)
-        told = [p for p in host.phases if worth_a_line(p)]
-        table.add_row(
-            Text("  " * depth + host.name, style="" if depth else "bold"),
-            Text(status, style=STYLES[status]),
-            Text(f"{host.seconds:.1f}s"),
-            Text("\n").join(_line(phase, report.dry_run) for phase in told),
+        name = f"{'  ' * depth}{host.name}"
+        parts.append(
+            Text.assemble(
+                (f"{name:{names}}", "" if depth else "bold"),
+                "  ",
+                (f"{status:11}", STYLES[status]),
+                f" {host.seconds:6.1f}s",
+            )
         )
+        told = [_line(host, phase, report.dry_run) for phase in host.phases if worth_a_line(phase)]
+        parts += [Padding(line, (0, 0, 0, 2 * depth + 4)) for line in told]
     footer = [Text(totals(report), style="bold"), *(Text(line) for line in minutes(report))]
-    return Group(table, *_diffs(report), Text(), *footer)
+    return Group(*parts, *_diffs(report), Text(), *footer)
 
 
-def _line(phase: Record, dry_run: bool) -> Text:
+def _line(host: HostReport, phase: Record, dry_run: bool) -> Text:
     status = phase_label(phase, dry_run)
-    said = what_happened(phase)
+    said = what_happened(host, phase)
     head = Text.assemble((phase["phase"], "bold"), " ", (status, STYLES[status]))
     return head.append(f": {said}" if said else "")
 
@@ -148,13 +152,17 @@ def phase_label(phase: Record, dry_run: bool) -> str:
     return "pending" if dry_run and status == "changed" else status
 
 
-def what_happened(phase: Record) -> str:
-    """A phase in a line: its steps with their details, and what it has to say."""
+def what_happened(host: HostReport, phase: Record) -> str:
+    """A phase in a line: its steps with their details, and what it has to say.
+
+    A message that begins with the machine's own name stands without it, beneath that name.
+    """
     steps = [
         f"{s['action']} {s['object']}" + (f" ({s['detail']})" if s["detail"] else "")
         for s in phase["steps"]
     ]
-    return clean("; ".join(part for part in (", ".join(steps), phase["message"]) if part))
+    message = phase["message"].removeprefix(f"{host.name}: ")
+    return clean("; ".join(part for part in (", ".join(steps), message) if part))
 
 
 def totals(report: Report) -> str:
@@ -163,7 +171,7 @@ def totals(report: Report) -> str:
     parts = [", ".join(counts) or "no machines"]
     if report.dry_run:
         pending = sum(host.changed for host in report.hosts.values())
-        parts.append(f"dry run: {pending or 'no'} of them with pending changes")
+        parts.append(f"dry run: {pending or 'none'} with pending changes")
     if report.interrupted is not None:
         parts.append(f"ended by signal {report.interrupted}")
     return f"{report.runbook} {report.inventory}: {'; '.join(parts)}; {report.seconds:.1f}s"

@@ -64,7 +64,7 @@ def prove_machine(task: Task) -> Result:
         "failed" if failures else "ok",
         plan=Plan(notes=tuple(_not_asked(targets, run.unreachable))),
         seconds=time.monotonic() - started,
-        message="; ".join(failures) or f"{len(reachable)} addresses answer, all as declared",
+        message="; ".join(failures) or _well(reachable),
     )
     if isinstance(machine, LxdHost):
         entry["edges"] = edges
@@ -136,6 +136,11 @@ def interface_of(machine: Machine, attachment: Attachment) -> str | None:
     if isinstance(machine, LxdHost):
         return f"br-{attachment.network}"
     return None
+
+
+def _well(targets: Collection[Target]) -> str:
+    answered = ", ".join(dict.fromkeys(target.address for target in targets))
+    return f"all as declared, answers from {answered}" if answered else "all as declared"
 
 
 def _not_asked(targets: Collection[Target], unreachable: Collection[str]) -> Iterator[str]:

@@ -115,7 +115,7 @@ class _Provision:
             legs = [
                 Leg("remotes", sync_remotes),
                 Leg("profiles", sync_profiles, prune),
-                Leg("images", sync_images),
+                Leg("images", sync_images, prune),
             ]
         if host in self.selected or self._carries_selected(host):
             legs.append(Leg("containers", raise_containers, prune))

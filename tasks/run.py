@@ -32,7 +32,8 @@ class Run:
     """One run over a fleet.
 
     ``hosts`` are all Nornir hosts, also those that a filter left out; ``selected`` are the machines
-    that may be changed; ``facts`` are the LXD hosts read so far, ``unreachable`` those that could not be reached, by name with the reason; ``exchanges`` counts
+    that may be changed; ``facts`` (LXD hosts) and ``machines`` are what has been read so far,
+    ``unreachable`` those that could not be reached, by name with the reason; ``exchanges`` counts
     SSH execs and API requests by machine as ``{"execs": n, "requests": n}``; ``stop`` is set when
     the run shall end after what is under way. ``host_keys`` are the fingerprints under which an
     unknown SSH host key may be learned, by machine; ``locks`` are the LXD hosts' locks held.

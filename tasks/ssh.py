@@ -170,9 +170,11 @@ class Held:
             self._free = None
 
     def __enter__(self) -> Held:
+        """The script, held."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Let go of it."""
         self.close()
 
 

@@ -18,11 +18,12 @@ INSTALLER = "/etc/netplan/00-installer-config.yaml"
 
 _HOSTS = """
 {name}:
+  hostname: {hostname}
   data:
     lxd: {{listen: all, pools: {{default: {{driver: dir}}}}{lxd}}}
     nics: {nics}
     management: demo
-    addresses: {{demo: {address}}}
+    addresses: {{demo: {subnet}.152}}
     netplan: {{replaces: [{installer}], confirm_seconds: {confirm}}}
     ssh_key: {key}
     ssh_host_key: {{file: {host_key}.pub}}
@@ -35,8 +36,8 @@ nowhere:
   data: {lxd: {listen: all}}
 """
 _GROUPS = """
-br-demo: {data: {bridge: {nic: demo, subnet: 192.168.56.0/24, gateway: 192.168.56.1}}}
-br-sip: {data: {bridge: {nic: sip}}}
+br-demo: {{data: {{bridge: {{nic: demo, subnet: {subnet}.0/24, gateway: {subnet}.1}}}}}}
+br-sip: {{data: {{bridge: {{nic: sip}}}}}}
 """
 
 
@@ -48,13 +49,20 @@ class SpareHost:
     folder: Path
 
     def write_inventory(
-        self, *, nic: str = "enp1s0", sip: str = "", lxd: str = "", confirm: int = 60,
+        self,
+        *,
+        nic: str = "enp1s0",
+        subnet: str = "192.168.56",
+        sip: str = "",
+        lxd: str = "",
+        confirm: int = 60,
         peer: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Write the inventory anew.
 
         Arguments:
-            nic: the one in br-demo; the host is cabled at enp1s0 only.
+            nic: the one in br-demo.
+            subnet: that of br-demo; in another one the host is cut off from here.
             sip: the one in br-sip, which there is only then.
             lxd: further keys under ``lxd``, as ``, key: value``.
             confirm: seconds until an unconfirmed network is undone.
@@ -64,7 +72,8 @@ class SpareHost:
         inventory.mkdir(exist_ok=True)
         text = _HOSTS.format(
             name=NAME,
-            address=HOST_ADDRESSES[NAME],
+            hostname=HOST_ADDRESSES[NAME],
+            subnet=subnet,
             installer=INSTALLER,
             key=CLIENT_KEY,
             host_key=host_key(NAME),
@@ -74,7 +83,7 @@ class SpareHost:
             confirm=confirm,
         )
         (inventory / "hosts.yaml").write_text(text + _PEER * peer)
-        (inventory / "groups.yaml").write_text(_GROUPS)
+        (inventory / "groups.yaml").write_text(_GROUPS.format(subnet=subnet))
         (inventory / "defaults.yaml").write_text("username: root\n")
         (self.folder / "config.yaml").write_text(
             f"user_defined: {{state_dir: {self.folder / 'state'}}}\n"

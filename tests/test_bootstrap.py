@@ -48,7 +48,12 @@ def read(case: dict[str, Any]) -> MachineFacts:
 @pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
 def test_plan(case: dict[str, Any]) -> None:
     bootstrap = Bootstrap(upgrade=case.get("upgrade", False), authorized_keys=(KEY,))
-    container = container_of("web-01", "192.168.56.230", bootstrap=bootstrap)
+    container = container_of(
+        "web-01",
+        "192.168.56.230",
+        bootstrap=bootstrap,
+        foreign=tuple(case.get("foreign", ())),
+    )
     plan = plan_bootstrap(container, IMAGES[case.get("image", "minimal")], read(case))
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)
@@ -82,7 +87,7 @@ def bare(lab: Lab) -> Iterator[LabContainer]:
 
 def state_of(container: LabContainer) -> str:
     return container.inside(
-        "find /etc /root /var/lib -xdev -type f -exec sha256sum {} + | sort; ip -o addr; ip route"
+        "find /etc /root /var/lib -xdev -type f -exec sha256sum {} + | sort; ip -4 addr; ip route"
     )
 
 

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from nornir import InitNornir
+from nornir.plugins.inventory import SimpleInventory
 
 from tasks.errors import InventoryError
 from tasks.intent import load_intent
@@ -106,6 +108,23 @@ def test_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert intent.containers["voicemail-01"].config.keys() == {"user.network-config"}
     assert intent.machines["sbc-01"].kind == "machine"
     assert intent.machines["sbc-01"].maintenance.batch == 1
+
+
+OPTIONS = ("host_file", "group_file", "defaults_file")
+
+
+@pytest.mark.parametrize("environment", ["demo", "voice"])
+def test_nornir_reads_the_same_files(environment: str) -> None:
+    files = [str(INVENTORY / environment / f"{n}.yaml") for n in ("hosts", "groups", "defaults")]
+    nornir = InitNornir(
+        config_file=str(INVENTORY / "config.yaml"),
+        inventory={"options": dict(zip(OPTIONS, files, strict=True))},
+    )
+    assert nornir.config.logging.enabled is False
+    assert nornir.config.user_defined == {}
+    hosts = nornir.inventory.hosts
+    containers = [name for name, host in hosts.items() if "on" in host.data]
+    assert len(containers) == {"demo": 5, "voice": 7}[environment]
 
 
 def test_loading_is_fast() -> None:
@@ -219,7 +238,11 @@ def test_nonsense_anywhere_is_a_mistake_or_fine_with_nornir_and_never_an_excepti
             inside = inside[key] if isinstance(inside, dict) and key in inside else None
         if isinstance(inside, dict):
             inside[path[-1]] = value
+    folder = write(tmp_path / "voice", files)
     try:
-        load_intent(write(tmp_path / "voice", files))
+        load_intent(folder)
     except InventoryError as error:
         assert all("\n" not in line and line.startswith(str(tmp_path)) for line in error.mistakes)
+    else:  # what we take, Nornir takes
+        names = ("hosts", "groups", "defaults")
+        SimpleInventory(*(str(folder / f"{name}.yaml") for name in names)).load()

@@ -94,7 +94,7 @@ def test_a_nic_that_is_not_there_is_refused_with_those_that_are(spare: SpareHost
 
 def test_a_first_change_that_cuts_the_host_off_is_undone(spare: SpareHost) -> None:
     before = spare.sh(NETWORK)
-    spare.write_inventory(nic="eno3", confirm=8)
+    spare.write_inventory(subnet="10.88.0", confirm=8)
     started = time.monotonic()
     record = spare.run(configure_bridges)[0]
     assert record["status"] == "failed"
@@ -151,7 +151,7 @@ def test_what_was_undone_by_hand_is_put_right(spare: SpareHost, damage: str, act
 
 def test_a_host_cut_off_by_its_new_network_comes_back_by_itself(spare: SpareHost) -> None:
     before = spare.sh(NETWORK)
-    spare.write_inventory(nic="eno3", sip="eno2", confirm=8)
+    spare.write_inventory(subnet="10.88.0", sip="eno2", confirm=8)
     started = time.monotonic()
     record = spare.run(configure_bridges)[0]
     assert record["status"] == "failed"
@@ -160,6 +160,17 @@ def test_a_host_cut_off_by_its_new_network_comes_back_by_itself(spare: SpareHost
     assert spare.sh(NETWORK) == before
     spare.write_inventory(sip="eno2")
     assert spare.run(configure_bridges)[0]["status"] == "ok"
+
+
+def test_a_bridge_moves_to_another_nic_and_back(spare: SpareHost) -> None:
+    spare.write_inventory(nic="eno3", sip="eno2")
+    record = spare.run(configure_bridges)[0]
+    assert (record["status"], record["message"]) == ("changed", "")
+    assert steps(record)[-1] == ("unplug", "enp1s0")
+    assert spare.sh("ls /sys/class/net/br-demo/brif").split() == ["eno3"]
+    spare.write_inventory(sip="eno2")
+    assert spare.run(configure_bridges)[0]["status"] == "changed"
+    assert spare.sh("ls /sys/class/net/br-demo/brif").split() == ["enp1s0"]
 
 
 def test_a_bridge_that_was_new_is_gone_after_the_roll_back(spare: SpareHost) -> None:

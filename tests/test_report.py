@@ -239,7 +239,7 @@ def test_plain_lines_group_containers_under_their_host() -> None:
     assert as_text(report).splitlines() == [
         "host failed 1.2s",
         "  profiles changed: create profile demo (not there yet)",
-        "  images failed: host: no space left",
+        "  images failed: no space left",
         "      on the disk; make room",
         "  web skipped 0.0s",
         "    containers skipped: its LXD host failed",
@@ -261,7 +261,7 @@ def test_a_dry_run_says_pending_and_shows_the_diffs() -> None:
         "    +++ profile demo",
         "    +config: {}",
     ]
-    assert "dry run: 1 of them with pending changes" in text
+    assert "dry run: 1 with pending changes" in text
     assert "changed" not in text
 
 
@@ -307,19 +307,20 @@ def on_terminal(report: Report, width: int = 80, **options: Any) -> str:
 
 
 def test_a_terminal_gets_a_table_of_its_width_that_loses_nothing() -> None:
-    report = report_of(
-        host=[entry("check", "failed", message=LONG), entry("bridges", "changed")],
-        web=[entry("containers", "changed", plan=Plan((Step("update", LONG, None),)))],
-    )
-    report.hosts["a-host-with-a-name-of-sixty-three-letters-which-is-the-most-it-"] = (
-        report.hosts.pop("host")
-    )
+    name = "a-host-with-a-name-of-sixty-three-letters-which-is-the-most-one-"
+    report = Report("provision", "demo")
+    report.declare(name, "lxd")
+    report.declare("web", "container", name)
+    report.add(name, entry("check", "failed", message=LONG))
+    report.add(name, entry("bridges", "changed"))
+    report.add("web", entry("containers", "changed", plan=Plan((Step("update", LONG, None),))))
     text = on_terminal(report)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     assert ANSI.search(text)
     assert max(map(len, plain.splitlines())) <= 80
-    assert plain.count("x") == 600
-    assert "create profile demo" in re.sub(r"\s+", " ", plain)
+    assert plain.replace("sixty", "").count("x") == 600
+    assert "bridges changed: create profile demo (not there yet)" in re.sub(r"\s+", " ", plain)
+    assert name in plain
 
 
 def test_a_terminal_shows_diffs_and_markup_as_they_are() -> None:

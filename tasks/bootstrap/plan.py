@@ -17,8 +17,9 @@ from tasks.machine_paths import (
     RESOLV_CONF,
     ROOT_KEYS,
     SSH_UNITS,
+    is_foreign,
 )
-from tasks.plan import Plan, Step, mapping_diff
+from tasks.plan import Plan, Step, mapping_diff, text_diff
 
 Steps = Iterator[Step[Calls]]
 
@@ -33,7 +34,8 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     steps: list[Step[Calls]] = []
     if ours and static:
         steps += _network(static, actual)
-    steps += _names(container, static, actual, ours=ours)
+    steps += _resolver(container, static, actual, ours=ours)
+    steps += _names(container, actual)
     steps += _first_upgrade(container, actual)
     steps += _packages(container, actual)
     steps += _root(container, actual)
@@ -104,48 +106,53 @@ def _shown(attachment: Attachment) -> dict[str, object]:
     return shown
 
 
-def _names(
+def _resolver(
     container: Container, static: Sequence[Attachment], actual: MachineFacts, *, ours: bool
 ) -> Steps:
-    """The resolver and the machine's own name."""
-    resolver = actual.files.get(RESOLV_CONF, ABSENT)
+    """A link belongs to a resolver, which the network's own tool tells the nameservers."""
     wanted = resolv_conf(static)
-    declared = {file.path for file in container.configure.files}
-    # A link belongs to a resolver that is told the nameservers by the network's own tool.
-    if (
-        wanted
-        and resolver.kind != "link"
-        and (ours or b"nameserver" not in (resolver.content or b""))
-    ):
-        yield from _unless(RESOLV_CONF, declared, File(RESOLV_CONF, wanted), actual)
+    held = actual.files.get(RESOLV_CONF, ABSENT)
+    if not wanted or held.kind == "link" or not _is_ours(RESOLV_CONF, container):
+        return
+    if not ours and (not actual.over or b"nameserver" in (held.content or b"")):
+        return  # cloud-init has seen to it, or will
+    step = _open_file_step(File(RESOLV_CONF, wanted), actual)
+    if step:
+        yield step
+
+
+def _names(container: Container, actual: MachineFacts) -> Steps:
+    """The machine's own name, where LXD or the image have not seen to it."""
     if not actual.over:
         return
-    named = (actual.files.get(HOSTNAME, ABSENT).content or b"").decode(errors="replace")
-    if named.strip().split(".")[0] != container.name:
-        yield from _unless(HOSTNAME, declared, File(HOSTNAME, f"{container.name}\n"), actual)
-    if actual.hostname.split(".")[0] != container.name:
+    name = container.name
+    named = actual.files.get(HOSTNAME, ABSENT).content or b""
+    step = _open_file_step(File(HOSTNAME, f"{name}\n"), actual)
+    is_named = named.decode(errors="replace").strip().split(".")[0] == name
+    if step and not is_named and _is_ours(HOSTNAME, container):
+        yield step
+    if actual.hostname.split(".")[0] != name:
         yield Step(
             "update",
             "host name",
-            (Call("set_hostname", (container.name,)),),
-            diff=mapping_diff({"name": actual.hostname}, {"name": container.name}, "host name"),
+            (Call("set_hostname", (name,)),),
+            diff=mapping_diff({"name": actual.hostname}, {"name": name}, "host name"),
         )
     known = (actual.files.get(HOSTS, ABSENT).content or b"").decode(errors="replace")
-    if container.name not in known.split() and HOSTS not in declared:
-        line = f"127.0.1.1 {container.name}\n"
+    if name not in known.split() and _is_ours(HOSTS, container):
+        line = f"127.0.1.1 {name}\n"
         yield Step(
             "update",
             f"file {HOSTS}",
             (Call("add_lines", (HOSTS,), line.encode()),),
-            diff=f"+{line}".rstrip(),
+            diff=text_diff(known, f"{known.rstrip()}\n{line}", HOSTS),
         )
 
 
-def _unless(path: str, declared: set[str], file: File, actual: MachineFacts) -> Steps:
-    """What the configuration declares itself is left to it."""
-    step = _open_file_step(file, actual)
-    if path not in declared and step:
-        yield step
+def _is_ours(path: str, machine: Machine) -> bool:
+    """What the configuration declares itself is left to it, what is foreign to whom it belongs."""
+    declared = any(file.path == path for file in machine.configure.files)
+    return not declared and not is_foreign(path, machine)
 
 
 def _open_file_step(file: File, actual: MachineFacts) -> Step[Calls] | None:

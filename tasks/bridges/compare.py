@@ -15,7 +15,7 @@ from tasks.intent.model import Bridge, LxdHost
 from tasks.plan import Plan, Step, text_diff
 
 #: What a step changes: our file, a foreign one, a live link. All is done as one change.
-NetworkWrite = Literal["file", "take over", "live", "unplug"]
+NetworkWrite = Literal["file", "take over", "live", "unplug", "strip"]
 
 
 def plan_bridges(wanted: LxdHost, actual: HostFacts) -> Plan[NetworkWrite]:
@@ -34,6 +34,7 @@ def plan_bridges(wanted: LxdHost, actual: HostFacts) -> Plan[NetworkWrite]:
         *_file(wanted, actual, text),
         *(step for bridge in wanted.bridges for step in _live(wanted, actual, bridge)),
         *_unplugged(wanted, actual),
+        *_stripped(wanted, actual),
     )
     left = set(_former_bridges(wanted, actual)) - {bridge.name for bridge in wanted.bridges}
     notes = [f"bridge {name} is no longer in the inventory, left as it is" for name in sorted(left)]
@@ -102,6 +103,20 @@ def _unplugged(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[NetworkWrite
             link = actual.links.get(member)
             if link and link.master == bridge:
                 yield Step("unplug", member, "unplug", detail=f"from {bridge}")
+
+
+def _stripped(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[NetworkWrite]]:
+    """The links that have a bridge's address, and keep it since no file configures them any more.
+
+    Such a host would seem to be reachable, until its next boot.
+    """
+    members = {member_of(wanted, bridge) for bridge in wanted.bridges}
+    for bridge in wanted.bridges:
+        attachment = wanted.attachments.get(bridge.network)
+        for link in actual.links.values():
+            for address in link.addresses if link.name not in (bridge.name, *members) else ():
+                if attachment and attachment.address and address.ip == attachment.address.ip:
+                    yield Step("strip", link.name, "strip", detail=str(address))
 
 
 def _former_bridges(wanted: LxdHost, actual: HostFacts) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from nornir.core.inventory import Host
 from tasks.actual import HostFacts
 from tasks.bridges.compare import NetworkWrite
 from tasks.bridges.render import member_of, render_netplan
-from tasks.errors import FleetError, UnreachableError
+from tasks.errors import DeadlineError, FleetError, UnreachableError
 from tasks.intent.model import LxdHost
 from tasks.onhost import on_host
 from tasks.plan import Plan
@@ -20,8 +20,9 @@ from tasks.transport import shell_of
 
 #: Seconds between two attempts to connect anew.
 PAUSE = 1.0
-#: Seconds that netplan, networkd and the script itself may take.
-APPLY_DEADLINE = 60.0
+#: The part of the time until the change is undone that is waited for the script which makes it;
+#: the rest is for connecting anew.
+APPLY_SHARE = 0.5
 
 
 def change_network(
@@ -35,14 +36,15 @@ def change_network(
     """
     script = on_host("apply_netplan", *_arguments(wanted, actual, plan))
     text = render_netplan(wanted).encode()
+    seconds = wanted.netplan.confirm_seconds
     started = time.monotonic()
     try:
-        done = shell_of(host).run(script, stdin=text, deadline=APPLY_DEADLINE)
-    except UnreachableError:
-        pass  # the connection may well break here; whether the host is back decides
+        done = shell_of(host).run(script, stdin=text, deadline=seconds * APPLY_SHARE)
+    except (UnreachableError, DeadlineError):
+        pass  # the connection may well break or fall silent here; whether the host is back decides
     else:
         _check(done, wanted)
-    _confirm(host, wanted, until=started + wanted.netplan.confirm_seconds)
+    _confirm(host, wanted, until=started + seconds)
 
 
 def _arguments(wanted: LxdHost, actual: HostFacts, plan: Plan[NetworkWrite]) -> Iterable[str]:
@@ -52,6 +54,8 @@ def _arguments(wanted: LxdHost, actual: HostFacts, plan: Plan[NetworkWrite]) -> 
             yield from ("replace", step.object)
         elif step.write == "unplug":
             yield from ("unplug", step.object)
+        elif step.write == "strip":
+            yield from ("strip", step.object, step.detail)
     for bridge in wanted.bridges:
         member = member_of(wanted, bridge)
         attachment = wanted.attachments.get(bridge.network)
@@ -91,7 +95,8 @@ def _confirm(host: Host, wanted: LxdHost, until: float) -> None:
             host.close_connection("shell")
         try:
             # shell_of may take the host's last known address instead: that would prove nothing
-            tcp_socket(address, port, where=host.name, deadline=CONNECT_DEADLINE).close()
+            left = max(PAUSE, min(CONNECT_DEADLINE, until - time.monotonic()))
+            tcp_socket(address, port, where=host.name, deadline=left).close()
             done = shell_of(host).run(script, deadline=CONNECT_DEADLINE)
         except UnreachableError as error:
             if time.monotonic() + PAUSE < until:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tasks.actual import MachineFacts, UnitFacts
-from tasks.configure.foreign import refuse_foreign
 from tasks.configure.users import plan_user, sudoers
+from tasks.errors import FleetError
 from tasks.intent.model import Configure, File, Machine, Service
 from tasks.machine_change import Call, Calls
 from tasks.machine_files import ABSENT, file_step
-from tasks.machine_paths import SUDO, TIME_ZONES
+from tasks.machine_paths import SUDO, TIME_ZONES, is_foreign
 from tasks.plan import Plan, Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
@@ -31,8 +31,14 @@ def plan_configuration(machine: Machine, actual: MachineFacts) -> Plan[Calls]:
     Raises :class:`FleetError` where a declared path lies under one of its foreign ones.
     """
     wanted = machine.configure
-    refuse_foreign(machine)
     files = [*wanted.files, *(sudoers(user) for user in wanted.users if user.sudo)]
+    for file in files:
+        if is_foreign(file.path, machine):
+            raise FleetError(
+                f"{file.path} is declared as ours and as foreign at once",
+                where=machine.name,
+                remedy="take one of the two out of the inventory",
+            )
     changed = {file.path: step for file in files if (step := _file(file, actual))}
     steps = [
         *_packages(wanted, actual),

@@ -9,7 +9,7 @@ from nornir.core.task import Result, Task
 from tasks.apply import apply_all
 from tasks.errors import LxdError
 from tasks.facts import facts_of
-from tasks.images.fingerprint import fingerprint_of
+from tasks.fingerprint import image_fingerprint
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.intent.model import Image
 from tasks.lxd_api import LxdApi, api_of
@@ -40,7 +40,7 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
     def plan(fresh: bool) -> Plan[ImageWrite]:
         facts = facts_of(task.host, fresh=fresh).lxd
         declared = [intent.images[name] for name in host.images]
-        fingerprints = {image.name: fingerprint_of(image) for image in declared if image.metadata}
+        fingerprints = {image.name: _fingerprint(image) for image in declared if image.metadata}
         return plan_images(host, intent.images, fingerprints, facts, prune=prune)
 
     def apply(wanted: Plan[ImageWrite]) -> None:
@@ -48,6 +48,15 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
         apply_all((step.object, partial(_write, api, host.name, step)) for step in wanted.steps)
 
     return converge(task, PHASE, plan=plan, apply=apply, dry_run=dry_run)
+
+
+def _fingerprint(image: Image) -> str | OSError:
+    """What the image's files give, or why they cannot be read: not every host has to care."""
+    assert image.metadata is not None  # what makes it an image from files
+    try:
+        return image_fingerprint(image.metadata, image.rootfs)
+    except OSError as error:
+        return error
 
 
 def _write(api: LxdApi, host: str, step: Step[ImageWrite]) -> None:

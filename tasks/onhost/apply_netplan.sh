@@ -4,6 +4,7 @@
 #   replace FILE                  a foreign netplan file, moved to the backup
 #   plug LINK                     a link that enters a bridge; rolling back takes it out again
 #   unplug LINK                   a link that leaves its bridge; networkd never lets go of one
+#   strip LINK ADDRESS            an address that goes to a bridge, of a link that nobody manages
 #   new LINK                      a link that does not exist yet; rolling back deletes it
 #   await BRIDGE MEMBER ADDRESS   what has to be there afterwards, "-" for none
 # Standard input: our file's new text.
@@ -22,14 +23,17 @@ seconds=$2
 shift 2
 replaced=
 plugged=
-unplugged=
+afterwards=
 new=
 awaited=
 while [ $# -gt 0 ]; do
     case $1 in
     replace) replaced="$replaced $2" && shift 2 ;;
     plug) plugged="$plugged $2" && shift 2 ;;
-    unplug) unplugged="$unplugged $2" && shift 2 ;;
+    unplug) afterwards="$afterwards
+ip link set $2 nomaster" && shift 2 ;;
+    strip) afterwards="$afterwards
+ip address delete $3 dev $2 2>/dev/null || :" && shift 3 ;;
     new) new="$new $2" && shift 2 ;;
     await) awaited="$awaited $2,$3,$4" && shift 4 ;;
     *) echo "unknown word $1" >&2 && exit 1 ;;
@@ -125,11 +129,8 @@ mv "$next" "$ours"
 for file in $replaced; do rm -f "$file"; done
 sync
 
-# shellcheck disable=SC2016,SC2086  # the inner shell's; a list of words
-if ! systemd-run --quiet --wait --collect --unit=nornir-lxd-fleet-apply sh -c '
-    netplan apply || exit
-    for link; do ip link set "$link" nomaster; done
-' sh $unplugged; then
+if ! systemd-run --quiet --wait --collect --unit=nornir-lxd-fleet-apply \
+    sh -c "netplan apply || exit $afterwards"; then
     echo "netplan apply failed: $(journalctl -q -o cat -n 5 -u nornir-lxd-fleet-apply)" >&2
     systemctl stop "$unit.timer"
     sh "$backup/rollback.sh"

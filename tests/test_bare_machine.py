@@ -1,7 +1,7 @@
 """`down` leaves nothing behind, whatever happened before.
 
-It lies in this folder to run before the tests that use the lab, and is skipped where the lab
-is up already: somebody works with it.
+Its name makes it run before the tests that use the lab; it is skipped where the lab is up
+already: somebody works with it.
 """
 
 from __future__ import annotations

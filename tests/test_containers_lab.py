@@ -1,0 +1,384 @@
+"""Containers, raised on real LXD hosts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.containers import raise_containers, raising, writes
+from tasks.facts import facts_of
+from tasks.images import sync_images
+from tasks.intent.model import Attachment, Container, Profile
+from tasks.lxd_api import LxdApi, api_of
+from tasks.ownership import CREATED, CREATED_KEY
+from tasks.profiles import sync_profiles
+from tasks.state import StateFolder
+from tests.lab import Lab
+from tests.object_fleet import (
+    FIRST,
+    ROOT_DISK,
+    SECOND,
+    Fleet,
+    ObjectFleet,
+    lab_container,
+    lab_image,
+    lab_objects,
+)
+
+
+@pytest.fixture(scope="module")
+def lab_hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectFleet]:
+    yield from lab_objects(lab, tmp_path_factory.mktemp("objects"))
+
+
+@pytest.fixture
+def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
+    """Hosts with our image and nothing else of ours."""
+    lab_hosts.clean(images=False)
+    fleet = lab_hosts.open(lab_image())
+    for host in (FIRST, SECOND):
+        result = fleet.do(sync_images, host)
+        assert not result.failed, result.result["message"]
+    fleet.close()
+    return lab_hosts
+
+
+WEB = Profile("obj-web", config={"boot.autostart": "false"}, devices=ROOT_DISK)
+ONE = lab_container("obj-one", config={"user.site": "ams"})
+TWO = lab_container("obj-two", profiles=("obj-web",), devices={})
+
+
+def opened(objects: ObjectFleet, *containers: Container, limit: tuple[str, ...] = ()) -> Fleet:
+    fleet = objects.open(WEB, lab_image(), *containers, limit=limit)
+    result = fleet.do(sync_profiles)
+    assert not result.failed, result.result["message"]
+    return fleet
+
+
+def instance(objects: ObjectFleet, name: str, host: str = FIRST) -> dict[str, Any]:
+    document: dict[str, Any] = objects.query(host, f"/1.0/instances/{name}")
+    return document
+
+
+def own_keys(document: dict[str, Any]) -> dict[str, str]:
+    return {k: v for k, v in document["config"].items() if not k.startswith("volatile.")}
+
+
+def actions(record: dict[str, Any]) -> list[str]:
+    return [step["action"] for step in record["steps"]]
+
+
+@pytest.mark.lab
+def test_raise_dry_then_real_then_nothing(objects: ObjectFleet) -> None:
+    fleet = opened(objects, ONE, TWO)
+    requests = fleet.requests()
+    dry = fleet.do(raise_containers, dry_run=True)
+    assert (dry.changed, dry.failed) == (True, False)
+    assert (fleet.requests(), objects.ours(FIRST, "instances")) == (requests, [])
+
+    real = fleet.do(raise_containers)
+    assert (real.changed, real.failed, real.diff) == (True, False, dry.diff)
+    records = real.result["containers"]
+    assert {name: r["status"] for name, r in records.items()} == {
+        "obj-one": "changed",
+        "obj-two": "changed",
+    }, [r["message"] for r in records.values()]
+    assert actions(records["obj-one"]) == ["create", "start"]
+    assert (real.result["status"], real.result["changed"]) == ("ok", False)
+    one, two = instance(objects, "obj-one"), instance(objects, "obj-two")
+    assert (one["status"], two["status"]) == ("Running", "Running")
+    assert (one["profiles"], two["profiles"]) == ([], ["obj-web"])
+    assert one["config"]["user.site"] == "ams"
+    assert one["config"][CREATED_KEY] == two["config"][CREATED_KEY] == CREATED
+    assert facts_of(fleet.run.hosts[FIRST]).lxd.instances["obj-one"]["status"] == "Running"
+
+    again = objects.open(WEB, lab_image(), ONE, TWO)
+    second = again.do(raise_containers)
+    assert (second.changed, second.diff, again.requests()) == (False, "", 0)
+    assert {r["status"] for r in second.result["containers"].values()} == {"ok"}
+    fleet.close()
+    again.close()
+
+
+@pytest.mark.lab
+def test_one_deleted_by_hand_comes_back_and_a_stopped_one_starts(objects: ObjectFleet) -> None:
+    fleet = opened(objects, ONE, TWO)
+    fleet.do(raise_containers)
+    uuid = instance(objects, "obj-two")["config"]["volatile.uuid"]
+    objects.shell(FIRST, "lxc delete --force obj-one; lxc stop --force obj-two")
+    fleet.forget()
+    records = fleet.do(raise_containers).result["containers"]
+    assert actions(records["obj-one"]) == ["create", "start"]
+    assert actions(records["obj-two"]) == ["start"]
+    assert {r["status"] for r in records.values()} == {"changed"}
+    assert instance(objects, "obj-two")["config"]["volatile.uuid"] == uuid
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_drift_is_mended_in_place_key_by_key(objects: ObjectFleet) -> None:
+    nic = {"type": "nic", "nictype": "p2p", "name": "if-own"}
+    declared = replace(
+        ONE,
+        profiles=("obj-web",),
+        config={"user.site": "ams", "boot.autostart.delay": "1"},
+        devices={"if-own": nic},
+    )
+    fleet = opened(objects, declared)
+    fleet.do(raise_containers)
+    before = instance(objects, "obj-one")
+    objects.shell(
+        FIRST,
+        "lxc config set obj-one user.site=rtm boot.autostart.delay=2 user.theirs=1 &&"
+        "lxc config device add obj-one theirs none &&"
+        "lxc config device set obj-one if-own mtu 1400 &&"
+        "lxc profile assign obj-one default,obj-web",
+    )
+    fleet.forget()
+    dry = fleet.do(raise_containers, dry_run=True).result["containers"]["obj-one"]
+    assert dry["steps"][0]["detail"] == (
+        "config boot.autostart.delay, config user.site, device if-own, profiles obj-web"
+    )
+    assert instance(objects, "obj-one")["config"]["user.site"] == "rtm"
+    real = fleet.do(raise_containers).result["containers"]["obj-one"]
+    assert (real["status"], actions(real), real["diff"]) == ("changed", ["update"], dry["diff"])
+    after = instance(objects, "obj-one")
+    assert own_keys(after) == {**own_keys(before), "user.theirs": "1"}
+    mac = "volatile.if-own.hwaddr"
+    assert after["config"][mac] == before["config"][mac]
+    mtu = objects.shell(FIRST, "lxc exec obj-one -- cat /sys/class/net/if-own/mtu")
+    assert mtu.strip() == "1500"
+    assert after["devices"] == {**before["devices"], "theirs": {"type": "none"}}
+    assert after["profiles"] == ["obj-web"]
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_a_declared_mac_is_there_from_the_first_start(objects: ObjectFleet) -> None:
+    nic = {"type": "nic", "nictype": "p2p"}
+    shared = replace(WEB, devices={**ROOT_DISK, "if-shared": {**nic, "name": "if-shared"}})
+    macs = {
+        "own": Attachment("own", mac="00:16:3e:0b:1e:c1"),
+        "shared": Attachment("shared", mac="00:16:3e:0b:1e:c2"),
+    }
+    container = lab_container(
+        "obj-one",
+        profiles=("obj-web",),
+        devices={"if-own": {**nic, "name": "if-own"}},
+        attachments=macs,
+    )
+    fleet = objects.open(shared, lab_image(), container)
+    fleet.do(sync_profiles)
+    record = fleet.do(raise_containers).result["containers"]["obj-one"]
+    assert record["status"] == "changed", record["message"]
+    for interface, mac in (("if-own", "00:16:3e:0b:1e:c1"), ("if-shared", "00:16:3e:0b:1e:c2")):
+        address = objects.shell(
+            FIRST, f"lxc exec obj-one -- cat /sys/class/net/{interface}/address"
+        )
+        assert address.strip() == mac
+    assert not fleet.do(raise_containers).changed
+    macs["shared"] = Attachment("shared", mac="00:16:3e:0b:1e:c3")
+    other = replace(container, attachments=macs)
+    fleet.declare(containers={**fleet.run.intent.containers, "obj-one": other})
+    record = fleet.do(raise_containers).result["containers"]["obj-one"]
+    assert record["status"] == "changed", record["message"]
+    assert record["steps"][0]["detail"].endswith("acts at the next start")
+    objects.shell(FIRST, "lxc restart --force obj-one")
+    address = objects.shell(FIRST, "lxc exec obj-one -- cat /sys/class/net/if-shared/address")
+    assert address.strip() == "00:16:3e:0b:1e:c3"
+    fleet.forget()
+    assert not fleet.do(raise_containers).changed
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_what_fails_on_one_is_booked_on_it_alone(objects: ObjectFleet) -> None:
+    objects.shell(SECOND, f"lxc init --empty obj-moved -s {ROOT_DISK['root']['pool']}")
+    fleet = opened(
+        objects,
+        ONE,
+        lab_container("obj-no-image", image="obj-nothing"),
+        lab_container("obj-no-profile", profiles=("obj-nothing",)),
+        lab_container("obj-refused", config={"limits.memory": "much"}),
+        lab_container("obj-moved"),
+    )
+    fleet.nr.run(task=lambda task: facts_of(task.host) and None)
+    result = fleet.do(raise_containers)
+    assert not result.failed
+    records = result.result["containers"]
+    assert {name: r["status"] for name, r in records.items()} == {
+        "obj-one": "changed",
+        "obj-no-image": "failed",
+        "obj-no-profile": "failed",
+        "obj-refused": "failed",
+        "obj-moved": "failed",
+    }
+    assert "image obj-nothing is not on this host" in records["obj-no-image"]["message"]
+    assert "profile obj-nothing is not on this host" in records["obj-no-profile"]["message"]
+    assert "much" in records["obj-refused"]["message"]
+    assert f"found on {SECOND}" in records["obj-moved"]["message"]
+    assert objects.ours(FIRST, "instances") == ["obj-one"]
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_only_selected_containers_are_touched(objects: ObjectFleet) -> None:
+    fleet = opened(objects, ONE, TWO, limit=("obj-two",))
+    records = fleet.do(raise_containers).result["containers"]
+    assert list(records) == ["obj-two"]
+    assert objects.ours(FIRST, "instances") == ["obj-two"]
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_one_declared_stopped_is_created_only_and_stopped_gracefully(
+    objects: ObjectFleet,
+) -> None:
+    stopped = replace(ONE, running=False)
+    fleet = opened(objects, stopped)
+    assert actions(fleet.do(raise_containers).result["containers"]["obj-one"]) == ["create"]
+    objects.shell(
+        FIRST, "lxc start obj-one && lxc exec obj-one -- systemctl is-system-running --wait || true"
+    )
+    fleet.forget()
+    record = fleet.do(raise_containers).result["containers"]["obj-one"]
+    assert (actions(record), record["status"]) == (["stop"], "changed"), record["message"]
+    assert instance(objects, "obj-one")["status"] == "Stopped"
+    assert not fleet.do(raise_containers).changed
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_what_a_killed_run_left_lxd_to_do_is_waited_for(
+    objects: ObjectFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The create of a killed run goes on: the next run finds it begun, before or after reading."""
+    fleet = opened(objects, ONE)
+    api = api_of(fleet.run.hosts[FIRST])
+    waited: list[str] = []
+
+    def watched(lxd: LxdApi, name: str) -> Any:
+        waited.append(name)
+        return writes.wait_until_idle(lxd, name)
+
+    monkeypatch.setattr(raising, "wait_until_idle", watched)
+    facts_of(fleet.run.hosts[FIRST])  # read before the other run's create, which it cannot know
+    body = {
+        "name": "obj-one",
+        "type": "container",
+        "source": {"type": "image", "alias": "obj-minimal"},
+        "profiles": [],
+        "devices": ROOT_DISK,
+        "config": {CREATED_KEY: CREATED},
+    }
+    api.start("POST", "/1.0/instances", body)
+    unaware = fleet.do(raise_containers).result["containers"]["obj-one"]
+    assert unaware["status"] == "changed", unaware["message"]
+    assert waited == ["obj-one"]
+    assert instance(objects, "obj-one")["status"] == "Running"
+    assert instance(objects, "obj-one")["config"]["user.site"] == "ams"
+
+    objects.shell(FIRST, "lxc delete --force obj-one")
+    operation = api.start("POST", "/1.0/instances", body)
+    until = time.monotonic() + 30
+    while "obj-one" not in objects.ours(FIRST, "instances") and time.monotonic() < until:
+        time.sleep(0.05)
+    aware = objects.open(WEB, lab_image(), ONE)
+    record = aware.do(raise_containers).result["containers"]["obj-one"]
+    assert record["status"] == "changed", record["message"]
+    assert instance(objects, "obj-one")["status"] == "Running"
+    operation.wait(60)
+    fleet.close()
+    aware.close()
+
+
+@pytest.mark.lab
+def test_one_that_left_the_inventory(objects: ObjectFleet) -> None:
+    """It is noted; with prune it is stopped, renamed and let go, and nothing is lost."""
+    fleet = opened(objects, ONE)
+    fleet.do(raise_containers)
+    objects.shell(FIRST, "lxc exec obj-one -- sh -c 'echo kept >/root/data'")
+    empty = opened(objects)
+    noted = empty.do(raise_containers)
+    assert not noted.changed
+    assert "container obj-one is no longer in the inventory" in noted.result["message"]
+    unselected = opened(objects, TWO, limit=("obj-two",))
+    assert unselected.do(raise_containers, dry_run=True, prune=True).result["steps"] == []
+
+    dry = empty.do(raise_containers, dry_run=True, prune=True)
+    assert actions(dry.result) == ["stop", "rename"]
+    assert objects.ours(FIRST, "instances") == ["obj-one"]
+    pruned = empty.do(raise_containers, prune=True)
+    assert (pruned.result["status"], actions(pruned.result)) == ("changed", ["stop", "rename"])
+    name = f"obj-one-pruned-{date.today():%Y%m%d}"
+    assert objects.ours(FIRST, "instances") == [name]
+    kept = instance(objects, name)
+    assert (kept["status"], CREATED_KEY in kept["config"]) == ("Stopped", False)
+    assert objects.shell(FIRST, f"lxc file pull {name}/root/data -") == "kept\n"
+
+    after = empty.do(raise_containers, prune=True)
+    assert (after.changed, after.result["message"]) == (False, "")
+    for each in (fleet, empty, unselected):
+        each.close()
+
+
+@pytest.mark.lab
+def test_another_writer_in_between(objects: ObjectFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    fleet = opened(objects, ONE)
+    fleet.do(raise_containers)
+    objects.shell(FIRST, "lxc config set obj-one user.site rtm")
+    fleet.forget()
+    put, left = LxdApi.put, ["1"]
+
+    def slow_put(self: LxdApi, path: str, *arguments: Any, **options: Any) -> Any:
+        if left:
+            objects.shell(FIRST, f"lxc config set obj-one user.race {left.pop()}")
+        return put(self, path, *arguments, **options)
+
+    monkeypatch.setattr(LxdApi, "put", slow_put)
+    record = fleet.do(raise_containers).result["containers"]["obj-one"]
+    assert record["status"] == "changed", record["message"]
+    config = instance(objects, "obj-one")["config"]
+    assert (config["user.site"], config["user.race"]) == ("ams", "1")
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_a_host_whose_api_cannot_be_used(objects: ObjectFleet, tmp_path: Path) -> None:
+    """The host fails with a clear line; what had nothing to do is ok, what had is missing."""
+    fleet = opened(objects, ONE)
+    fleet.do(raise_containers)
+    fleet.close()
+    fleet = objects.open(WEB, lab_image(), ONE, TWO)
+    fleet.run.state = StateFolder(tmp_path / "state")
+    result = fleet.do(raise_containers)
+    assert (result.failed, result.result["status"]) == (True, "failed")
+    assert "does not trust" in result.result["message"]
+    assert {n: r["status"] for n, r in result.result["containers"].items()} == {"obj-one": "ok"}
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_one_that_does_not_shut_down_keeps_running_and_the_others_are_raised(
+    objects: ObjectFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "STOP_TIMEOUT", 3)
+    fleet = opened(objects, ONE)
+    fleet.do(raise_containers)
+    inside = "systemctl is-system-running --wait; systemctl mask halt.target poweroff.target"
+    objects.shell(FIRST, f"lxc exec obj-one -- sh -c '{inside}'")
+    other = opened(objects, TWO)
+    result = other.do(raise_containers, prune=True)
+    assert (result.failed, result.result["status"]) == (True, "failed")
+    assert "container obj-one: it does not shut down within 3 s" in result.result["message"]
+    assert "lxc stop obj-one --force" in result.result["message"]
+    assert result.result["containers"]["obj-two"]["status"] == "changed"
+    assert instance(objects, "obj-one")["status"] == "Running"
+    fleet.close()
+    other.close()
