@@ -2,7 +2,7 @@
 
 import sys
 
-from tasks.status.command import status_command
+from tasks.command import status_command
 
 if __name__ == "__main__":
     sys.exit(status_command())

@@ -1,4 +1,4 @@
-"""The command line that the runbooks share: arguments in, exit status out."""
+"""The commands behind the runbooks: arguments in, exit status out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import logging
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from nornir.core import Nornir
@@ -16,156 +18,113 @@ from nornir.core.task import AggregatedResult
 from tasks.errors import FleetError, InventoryError, LockedError, UsageError
 from tasks.fleet import open_fleet
 from tasks.log import log_to
-from tasks.maintenance import JOBS, maintain
-from tasks.outcome import PHASES
+from tasks.maintenance import maintain
+from tasks.options import maintain_options, provision_options, status_options
+from tasks.picture import fleet_picture
 from tasks.present import present
 from tasks.progress import Progress
 from tasks.provision import provision
-from tasks.report import EXIT_FAILED, EXIT_LOCKED, Report, write_json
-from tasks.run import run_of
+from tasks.report import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE, Report, write_json, write_private
+from tasks.run import Run, run_of
+from tasks.status import status
+from tasks.status.view import show_status
 
 logger = logging.getLogger(__name__)
-
-EXIT_USAGE = 2
 
 OnResult = Callable[[AggregatedResult], None]
 Work = Callable[[Nornir, OnResult], Report]
 
 
 def provision_command(argv: Sequence[str] | None = None) -> int:
-    """``provision.py``: bring the fleet to what the inventory intends. Returns the exit status."""
-    parser = _parser("Bring LXD hosts and containers to what the inventory intends.")
-    parser.add_argument(
-        "--phase", action="append", default=[], choices=PHASES, help="only this phase (repeatable)"
-    )
-    parser.add_argument(
-        "--prune", action="store_true", help="remove what we created and the inventory lost"
-    )
-    args = parser.parse_args(argv)
+    """``provision.py``: bring the fleet to what the inventory intends."""
+    args = provision_options().parse_args(argv)
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
         return provision(nr, phases=args.phase, prune=args.prune, on_result=on_result)
 
-    return _run("provision", args, work)
+    return _guarded(args.verbose, lambda: _run_locked("provision", args, work))
 
 
 def maintain_command(argv: Sequence[str] | None = None) -> int:
-    """``maintain.py``: regular upkeep, for cron. Returns the exit status."""
-    parser = _parser("Regular upkeep of LXD hosts and containers, made for cron.")
-    parser.add_argument(
-        "jobs", nargs="*", metavar="JOB", help=f"out of {', '.join(JOBS)}; all without any"
-    )
-    args = parser.parse_args(argv)
+    """``maintain.py``: regular upkeep, for cron."""
+    args = maintain_options().parse_args(argv)
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
         return maintain(nr, args.jobs, workers=args.workers, on_result=on_result)
 
-    return _run("maintain", args, work)
+    return _guarded(args.verbose, lambda: _run_locked("maintain", args, work))
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument("--inventory", default="inventory/demo", metavar="DIR")
-    parser.add_argument(
-        "--limit",
-        action="append",
-        default=[],
-        metavar="SELECTOR",
-        help="change only these: a name, glob, group or key=value; ! before it excludes",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
-    parser.add_argument("--workers", type=_positive, default=20, metavar="N")
-    parser.add_argument("--json", metavar="FILE", help="write the report; - for standard output")
-    parser.add_argument(
-        "--host-key",
-        action="append",
-        default=[],
-        type=_host_key,
-        metavar="NAME=SHA256:...",
-        help="learn the SSH host key of a machine, if it has this fingerprint",
-    )
-    loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("--quiet", action="store_true", help="silence when nothing happened")
-    loudness.add_argument("-v", "--verbose", action="store_true", help="all nested results")
-    return parser
+def status_command(argv: Sequence[str] | None = None) -> int:
+    """``status.py``: show how the fleet is. Takes no lock and changes nothing."""
+    args = status_options().parse_args(argv)
+    return _guarded(False, lambda: _show(args))
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return number
-
-
-def _host_key(text: str) -> tuple[str, str]:
-    name, _, fingerprint = text.partition("=")
-    if not name or not fingerprint.startswith("SHA256:"):
-        raise argparse.ArgumentTypeError("must be NAME=SHA256:FINGERPRINT")
-    return name, fingerprint
-
-
-def _run(runbook: str, args: argparse.Namespace, work: Work) -> int:
+def _guarded(verbose: bool, command: Callable[[], int]) -> int:
+    """Run a command; an operator sees one line for each error, a traceback only with -v."""
     try:
-        nr = open_fleet(
-            args.inventory,
-            limit=args.limit,
-            dry_run=args.dry_run,
-            workers=args.workers,
-            host_keys=dict(args.host_key),
-        )
+        return command()
     except InventoryError as error:
-        for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
+        print(*error.mistakes, sep="\n", file=sys.stderr)
         return EXIT_USAGE
     except UsageError as error:
         print(error, file=sys.stderr)
         return EXIT_USAGE
-    state = run_of(nr).state
-    try:
-        state.prepare()
-        with state.lock(), log_to(state.logs, runbook):
-            return _locked_run(nr, args, work)
     except LockedError as error:
         print(error, file=sys.stderr)
         return EXIT_LOCKED
-    except UsageError as error:
-        print(error, file=sys.stderr)
-        return EXIT_USAGE
-    except Exception as error:  # an operator sees one line, the log has the rest
-        logger.error("the run ended with an error", exc_info=error)
-        if args.verbose:
+    except Exception as error:
+        if verbose:
             traceback.print_exception(error)
-        known = isinstance(error, FleetError)
-        text = str(error) if known else f"internal error: {type(error).__name__}: {error}"
-        print(f"{text}; the log is in {state.logs}", file=sys.stderr)
+        known = isinstance(error, FleetError | OSError)
+        print(str(error) if known else f"internal error: {error!r}; see -v", file=sys.stderr)
         return EXIT_FAILED
 
 
-def _locked_run(nr: Nornir, args: argparse.Namespace, work: Work) -> int:
+def _show(args: argparse.Namespace) -> int:
+    nr = open_fleet(args.inventory, limit=args.limit, dry_run=True)
     run = run_of(nr)
-    report_to_stdout = args.json == "-"
-    signals: list[int] = []
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        """The first signal ends the run after what is under way, a second one at once."""
-        signals.append(number)
-        run.stop.set()
-        signal.signal(number, signal.SIG_DFL)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, stop)
-    nested: list[AggregatedResult] = []
-    with Progress(quiet=args.quiet or report_to_stdout) as progress:
-        try:
-            report = work(nr.with_processors([progress]), nested.append)
-        finally:
-            for host in run.hosts.values():
-                host.close_connections()
-    if signals:
-        report.interrupted = signals[0]
+    with _closing(run):
+        report = status(nr)
+    if args.picture:
+        write_private(Path(args.picture), fleet_picture(run.intent, run.facts))
     if args.json:
         write_json(report.to_dict(), args.json)
-    if not report_to_stdout:
+    if args.json != "-":
+        show_status(report)
+    return report.exit_status()
+
+
+def _run_locked(runbook: str, args: argparse.Namespace, work: Work) -> int:
+    nr = open_fleet(
+        args.inventory,
+        limit=args.limit,
+        dry_run=args.dry_run,
+        workers=args.workers,
+        host_keys=dict(args.host_key),
+    )
+    run = run_of(nr)
+    run.state.prepare()
+    with run.state.lock(), log_to(run.state.logs, runbook):
+        try:
+            return _run(nr, args, work)
+        except Exception:
+            logger.exception("the run ended with an error")
+            raise
+
+
+def _run(nr: Nornir, args: argparse.Namespace, work: Work) -> int:
+    run = run_of(nr)
+    only_json = args.json == "-"
+    nested: list[AggregatedResult] = []
+    with _stopping(run) as signals, Progress(quiet=args.quiet or only_json) as progress:
+        with _closing(run):
+            report = work(nr.with_processors([progress]), nested.append)
+        report.interrupted = signals[0] if signals else None
+    if args.json:
+        write_json(report.to_dict(), args.json)
+    if not only_json:
         if args.verbose:
             # only here: importing nornir_utils puts colour codes into pipes
             from nornir_utils.plugins.functions import print_result  # noqa: PLC0415
@@ -174,3 +133,31 @@ def _locked_run(nr: Nornir, args: argparse.Namespace, work: Work) -> int:
                 print_result(result)
         present(report, quiet=args.quiet)
     return report.exit_status()
+
+
+@contextmanager
+def _closing(run: Run) -> Iterator[None]:
+    """Close all connections in the end, and with them the locks on the hosts."""
+    try:
+        yield
+    finally:
+        for host in run.hosts.values():
+            host.close_connections()
+
+
+@contextmanager
+def _stopping(run: Run) -> Iterator[list[int]]:
+    """The first signal ends the run after what is under way, a second one at once."""
+    signals: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signals.append(number)
+        run.stop.set()
+        signal.signal(number, signal.SIG_DFL)
+
+    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

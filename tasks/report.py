@@ -32,6 +32,7 @@ PHASE_KEYS = ("phase", "status", "changed", "steps", "diff", "seconds", "message
 
 EXIT_OK = 0
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_PENDING = 3
 EXIT_LOCKED = 4
 EXIT_SIGNAL = 128

@@ -38,7 +38,8 @@ def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) 
             entry = _run(task, leg, report)
         if book:
             report.add(task.host.name, entry)
-            report.hosts[task.host.name].edges = entry.get("edges")
+            if "edges" in entry:
+                report.hosts[task.host.name].edges = entry["edges"]
         for name, entry_of in entry.get("containers", {}).items():
             report.add(name, entry_of)
         entries.append(entry)

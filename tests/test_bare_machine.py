@@ -85,7 +85,7 @@ def test_down_after_everything_was_killed(before: dict[str, object]) -> None:
 
 def test_down_after_up_was_killed(before: dict[str, object]) -> None:
     command = [sys.executable, "-m", "tests.lab", "up"]
-    process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    process = subprocess.Popen(command, cwd=Path(__file__).parents[1])
     deadline = time.monotonic() + 30
     while not Path("/sys/class/net", LAB_BRIDGE).exists() and time.monotonic() < deadline:
         time.sleep(0.01)

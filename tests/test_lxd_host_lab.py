@@ -26,6 +26,7 @@ from tests.spare_host import INSTALLER, NAME, SpareHost
 pytestmark = pytest.mark.lab
 
 OURS = "/etc/netplan/60-nornir-lxd-fleet.yaml"
+BACKUPS = "/var/lib/nornir-lxd-fleet/backup"
 NETWORK = """
 cat /etc/netplan/*; ip -o -4 addr show | cut -d' ' -f2-7; ip route; ls -d /sys/class/net/*/brif/*
 true
@@ -113,7 +114,7 @@ def test_bridges_take_the_installers_file_over_and_keep_it(spare: SpareHost) -> 
     assert spare.sh(f"stat -c '%a %U' {OURS} /var/lib/nornir-lxd-fleet").split() == [
         "600", "root", "700", "root",
     ]  # fmt: skip
-    assert spare.sh(f"cat /var/lib/nornir-lxd-fleet/backup/*{INSTALLER}") == installers
+    assert spare.sh(f"cat $(dirname {BACKUPS}/*/confirmed){INSTALLER}") == installers
     assert "192.168.56.152/24" in spare.sh("ip -o -4 addr show dev br-demo")
     assert spare.sh("ip -o -4 addr show dev enp1s0") == ""
     assert spare.sh("systemctl list-timers --all | grep -c nornir || true").strip() == "0"

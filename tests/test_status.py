@@ -18,7 +18,7 @@ from tasks.intent.model import Intent
 from tasks.ownership import marked
 from tasks.picture import fleet_picture
 from tasks.picture.canvas import width_of
-from tasks.status.command import status_command
+from tasks.command import status_command
 from tasks.status.compare import compare_profiles, host_status
 from tasks.status.report import StatusReport
 from tasks.status.view import as_plain, as_view, show_status
