@@ -21,8 +21,8 @@ import yaml
 
 from tasks.actual import LxdFacts
 from tasks.errors import FleetError
+from tasks.fingerprint import image_fingerprint
 from tasks.images import plan_images, sync_images
-from tasks.images.fingerprint import fingerprint_of
 from tasks.intent.model import Image, LxdHost, Ssh
 from tasks.ownership import CREATED, IMAGE_PROPERTY
 from tests.lab import GATEWAY, Lab
@@ -83,13 +83,18 @@ def test_the_fingerprint_is_that_of_both_files_in_one_and_follows_a_change(tmp_p
     assert fingerprint_of(image) == hashlib.sha256(b"metadata" + b"root" * 1_000_000).hexdigest()
     rootfs.write_bytes(b"changed")
     assert fingerprint_of(image) == hashlib.sha256(b"metadatachanged").hexdigest()
-    assert fingerprint_of(Image("one", metadata=rootfs)) == hashlib.sha256(b"changed").hexdigest()
+    assert image_fingerprint(rootfs, None) == hashlib.sha256(b"changed").hexdigest()
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    error = fingerprint_of(Image("obj", metadata=tmp_path / "absent"))
-    assert isinstance(error, OSError)
-    assert error.filename == str(tmp_path / "absent")
+    with pytest.raises(OSError, match="absent") as caught:
+        image_fingerprint(tmp_path / "absent", None)
+    assert caught.value.filename == str(tmp_path / "absent")
+
+
+def fingerprint_of(image: Image) -> str:
+    assert image.metadata
+    return image_fingerprint(image.metadata, image.rootfs)
 
 
 @pytest.fixture(scope="module")

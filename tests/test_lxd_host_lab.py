@@ -403,7 +403,10 @@ def test_an_lxd_that_does_not_answer(
 
 
 def test_a_full_disk_is_named_before_anything_is_touched(spare: SpareHost) -> None:
-    with spare.lab.small_disk(NAME, "/var/lib", 16):
+    with spare.lab.small_disk(NAME, "/var/lib", 400):
+        spare.sh(
+            "fallocate -l $(($(df -Pk /var/lib | awk 'END {print $4}') - 20000))K /var/lib/full"
+        )
         record = spare.run(check_host)[0]
     assert record["status"] == "failed"
     assert "MB free on /var/lib, make room there" in record["message"]

@@ -13,12 +13,12 @@ import pytest
 from rich.console import Console
 
 from tasks.actual import ClientFolder, HostFacts, Link, LxdFacts
+from tasks.command import status_command
 from tasks.intent import load_intent
 from tasks.intent.model import Intent
 from tasks.ownership import marked
 from tasks.picture import fleet_picture
 from tasks.picture.canvas import width_of
-from tasks.command import status_command
 from tasks.status.compare import compare_profiles, host_status
 from tasks.status.report import StatusReport
 from tasks.status.view import as_plain, as_view, show_status

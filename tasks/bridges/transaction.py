@@ -20,9 +20,9 @@ from tasks.transport import shell_of
 
 #: Seconds between two attempts to connect anew.
 PAUSE = 1.0
-#: The part of the time until the change is undone that is waited for the script which makes it;
-#: the rest is for connecting anew.
-APPLY_SHARE = 0.5
+#: Seconds to wait for the script that makes the change, at most half of what it has until it is
+#: undone: the connection to it may have fallen silent, and the rest is for connecting anew.
+APPLY_DEADLINE = 20.0
 
 
 def change_network(
@@ -39,7 +39,7 @@ def change_network(
     seconds = wanted.netplan.confirm_seconds
     started = time.monotonic()
     try:
-        done = shell_of(host).run(script, stdin=text, deadline=seconds * APPLY_SHARE)
+        done = shell_of(host).run(script, stdin=text, deadline=min(APPLY_DEADLINE, seconds / 2))
     except (UnreachableError, DeadlineError):
         pass  # the connection may well break or fall silent here; whether the host is back decides
     else:
