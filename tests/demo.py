@@ -22,9 +22,12 @@ ADDRESSES = {name: f"192.168.56.{160 + number}" for number, name in enumerate(CO
 
 #: All that a dry run could betray itself by: files, links, LXD's own view.
 SNAPSHOT = r"""
+lxd waitready --timeout=60 # it changes its own folder while it starts
 find /etc /root /var/lib -xdev \( -path /var/lib/lxcfs -o -path /var/lib/systemd/timers \
     -o -path /var/lib/lxd/database -o -path /var/lib/lxd/logs \) -prune \
-    -o \( -type f -o -type l \) -printf '%p %s %m %u %g ' -exec sha256sum {} \; 2>/dev/null | sort
+    -o -type l -printf '%p -> %l\n' \
+    -o -type d -printf '%p %m %u %g\n' \
+    -o -type f -printf '%s %m %u %g ' -exec sha256sum {} \; 2>/dev/null | sort
 ip -o link show | sed 's/^[0-9]*: //'
 ip -o addr show scope global | sed 's/valid_lft.*//'
 ip route

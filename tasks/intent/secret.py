@@ -23,11 +23,15 @@ class Secret:
         if self.kind == "env":
             value = os.environ.get(self.source)
             if value is None:
-                raise SecretError(f"environment variable {self.source} is not set",
-                                  remedy=f"export {self.source} before the run")
+                raise SecretError(
+                    f"environment variable {self.source} is not set",
+                    remedy=f"export {self.source} before the run",
+                )
             return value
         try:
             return Path(self.source).expanduser().read_text().removesuffix("\n")
         except OSError as error:
-            raise SecretError(f"secret file {self.source} cannot be read ({error.strerror})",
-                              remedy="create it, readable for this user only") from None
+            raise SecretError(
+                f"secret file {self.source} cannot be read ({error.strerror})",
+                remedy="create it, readable for this user only",
+            ) from None

@@ -49,7 +49,7 @@ fi
 
 ip -j -d addr show >"$work/links" 2>/dev/null &
 { ip route show default && ip -6 route show default; } >"$work/routes" 2>/dev/null &
-df -Pk / /var/lib >"$work/disks" 2>/dev/null &
+df -Pk / /etc /var/lib /var/lib/lxd /var/lib/nornir-lxd-fleet >"$work/disks" 2>/dev/null &
 # shellcheck disable=SC2016  # the dollars are dpkg-query's
 dpkg-query -W -f '${db:Status-Status} ${Version}\n' netplan.io >"$work/netplan" 2>/dev/null &
 wait

@@ -8,7 +8,7 @@ import re
 from nornir.core.inventory import Host
 
 from tasks.onhost import on_host
-from tasks.run import run_of
+from tasks.run import Run, run_of
 from tasks.transport import shell_of
 
 #: Seconds for all edges of a host; each of them has 10.
@@ -24,7 +24,8 @@ def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
 
     One exec, all requests at once. Returns what came of each peer ("ok", "unreachable",
     "untrusted", "certificate mismatch" or "failed", the worst over the users), and the failures as
-    lines for an operator. A peer that this run could not reach either is no failure.
+    lines for an operator. A peer that this run could not reach either, or whose LXD it saw not
+    running, is no failure of the host that asks.
     """
     run = run_of(host)
     users = run.intent.lxd_hosts[host.name].client_users
@@ -41,9 +42,13 @@ def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
             edges.setdefault(peer, outcome)
             continue
         edges[peer] = outcome
-        if not (outcome == "unreachable" and peer in run.unreachable):
+        if not (outcome == "unreachable" and _is_down(run, peer)):
             failures.append(_line(user, peer, outcome, text))
     return dict(sorted(edges.items())), failures
+
+
+def _is_down(run: Run, peer: str) -> bool:
+    return peer in run.unreachable or (peer in run.facts and not run.facts[peer].lxd.running)
 
 
 def outcome_of(status: int, auth: str, said: str) -> str:
