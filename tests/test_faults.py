@@ -245,7 +245,8 @@ class TestRuns:
         first = demo.start("provision", "--json", "-")
         try:
             deadline = time.monotonic() + 20
-            while not (demo.state / "lock").exists() or not (demo.state / "lock").read_text():
+            lock = demo.state / "lock"  # it keeps the pid of the run before
+            while not lock.exists() or str(first.pid) not in lock.read_text():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             second = demo.runbook("provision")
