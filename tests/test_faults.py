@@ -241,16 +241,19 @@ class TestLxd:
 
 @pytest.mark.lab
 class TestRuns:
-    def test_a_second_run_at_the_same_time_exits_4(self, demo: Demo) -> None:
-        first = demo.start("provision", "--json", "-")
+    @pytest.mark.parametrize("runbook", ["provision", "maintain health"])
+    def test_a_second_run_at_the_same_time_exits_4(self, demo: Demo, runbook: str) -> None:
+        first = demo.start(*runbook.split(), "--json", "-")
         try:
             deadline = time.monotonic() + 20
             lock = demo.state / "lock"  # it keeps the pid of the run before
             while not lock.exists() or str(first.pid) not in lock.read_text():
                 assert time.monotonic() < deadline
-                time.sleep(0.05)
-            second = demo.runbook("provision")
+                time.sleep(0.01)
+            first.send_signal(signal.SIGSTOP)  # it shall not end before the second has tried
+            second = demo.runbook(*runbook.split())
         finally:
+            first.send_signal(signal.SIGCONT)
             out, _ = first.communicate(timeout=120)
         assert second.returncode == 4
         assert str(first.pid) in second.stderr

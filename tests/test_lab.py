@@ -75,6 +75,15 @@ def test_a_fresh_host_is_as_an_installer_leaves_it(spare: Lab, tmp_path: Path) -
     assert ssh("hostname", tmp_path / "known").stdout.strip() == HOST
 
 
+def test_a_folder_never_has_the_inode_number_of_a_file(spare: Lab) -> None:
+    # LXD tells hard links by these numbers alone, when it gives a container's files their owners
+    output(spare, "mkdir /root/folder; echo >/root/file; ln /root/file /root/link")
+    listed = output(spare, r"find / -xdev -links +1 -printf '%i %y\n' | sort -u")
+    numbers = [line.split()[0] for line in listed.splitlines()]
+    assert len(numbers) > 500
+    assert len(numbers) == len(set(numbers))
+
+
 def test_names_resolve_and_packages_can_be_had(spare: Lab) -> None:
     assert "192.168.56.150" in output(spare, "getent ahostsv4 sidn-demo-01.lab")
     output(spare, "apt-get -q update", timeout=120)

@@ -21,37 +21,12 @@ from tasks.report import Report
 from tasks.run import run_of
 from tests.lab import Lab, client_public_key
 from tests.machines import LabContainer, container_of, fleet_of, host_of, lab_container, run_on
+from tests.packages import package
 
 pytestmark = pytest.mark.lab
 
 ADDRESSES = {"rep-1": "192.168.56.241", "rep-2": "192.168.56.242"}
 
-#: Builds package NAME in VERSION, whose maintainer script is SCRIPT, into the source of files.
-BUILD = r"""
-set -eu
-mkdir -p /srv/rep /tmp/rep/DEBIAN
-cat >/tmp/rep/DEBIAN/control <<END
-Package: NAME
-Version: VERSION
-Architecture: all
-Maintainer: Tests <tests@example.net>
-Description: a package for the tests
-END
-printf '#!/bin/sh\nSCRIPT\n' >/tmp/rep/DEBIAN/postinst
-chmod 755 /tmp/rep/DEBIAN/postinst
-dpkg-deb --build /tmp/rep /srv/rep/NAME_VERSION_all.deb >/dev/null
-rm -r /tmp/rep
-cd /srv/rep
-for deb in *.deb; do
-    dpkg-deb -f "$deb"
-    echo "Filename: ./$deb"
-    echo "Size: $(stat -c %s "$deb")"
-    echo "SHA256: $(sha256sum "$deb" | cut -d' ' -f1)"
-    echo
-done >Packages
-echo 'deb [trusted=yes] copy:/srv/rep ./' >/etc/apt/sources.list
-rm -rf /etc/apt/sources.list.d
-"""
 #: Takes the lock on FILE as dpkg and apt do (fcntl, not flock), and holds it for five seconds.
 HOLD = """
 cat >/run/hold <<'END'
@@ -73,8 +48,7 @@ class Machine(LabContainer):
     """A bootstrapped container that gets its packages from files."""
 
     def build(self, name: str, version: str, script: str = "true") -> None:
-        text = BUILD.replace("NAME", name).replace("VERSION", version).replace("SCRIPT", script)
-        self.inside(text)
+        self.inside(package(name, version, script))
 
     def install(self, name: str, version: str) -> None:
         self.build(name, version)

@@ -44,7 +44,9 @@ def make(name: str, lower: Path) -> None:
     upper, work, merged = layer / "upper", layer / "work", root(name)
     for path in (upper, work, merged):
         path.mkdir()
-    layers = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    # Without xino, folders have inode numbers that files have too, and LXD, which tells hard links
+    # by these, skips some folders when it shifts a container's files to its user ids.
+    layers = f"lowerdir={lower},upperdir={upper},workdir={work},xino=on"
     run(["mount", "-t", "overlay", "-o", layers, f"{name}-root", merged])
 
 
