@@ -8,7 +8,7 @@ from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
-from tasks.facts import check_host, gather_facts
+from tasks.facts.host import check_host, gather_facts
 from tasks.fleet import open_fleet
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd

@@ -21,13 +21,13 @@ from tasks.log import log_to
 from tasks.maintenance import maintain
 from tasks.options import maintain_options, provision_options, status_options
 from tasks.picture import fleet_picture
-from tasks.present import present
-from tasks.progress import Progress
 from tasks.provision import provision
 from tasks.report import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE, Report, write_json, write_private
 from tasks.run import Run, run_of
 from tasks.status import status
 from tasks.status.view import show_status
+from tasks.terminal.present import present
+from tasks.terminal.progress import Progress
 
 logger = logging.getLogger(__name__)
 

@@ -19,11 +19,11 @@ from tasks.intent import load_intent
 from tasks.intent.merge import merge
 from tasks.intent.model import Intent
 from tasks.log import quiet_libraries
-from tasks.lxd_api import LxdConnection
+from tasks.lxd_api.connection import LxdConnection
 from tasks.mistakes import nearest
 from tasks.run import RUN_KEY, Run
 from tasks.selection import select
-from tasks.ssh import ShellConnection
+from tasks.ssh.connection import ShellConnection
 from tasks.state import StateFolder, default_state_folder
 
 #: The inventory's files, by the option of Nornir's SimpleInventory that names them.

@@ -11,8 +11,8 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts, UnitFacts
 from tasks.configure.plan import ACTIVE
+from tasks.facts.machine import read_machine
 from tasks.intent.model import Attachment, Container, Intent, LxdHost, Machine
-from tasks.machine_facts import read_machine
 from tasks.outcome import failure, record, result_of
 from tasks.plan import Plan
 from tasks.remotes import prove_edges

@@ -20,7 +20,7 @@ from tasks.configure import configure_system
 from tasks.containers import raise_containers
 from tasks.controller import in_waves
 from tasks.errors import UsageError
-from tasks.facts import check_host
+from tasks.facts.host import check_host
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.outcome import PHASES, record

@@ -1,7 +1,7 @@
 """What a run did: per machine and phase, as data, as JSON and as an exit status.
 
 The shape of :meth:`Report.to_dict` is what ``--json`` writes and what other programs read; how a
-report looks to a person is in :mod:`tasks.present`.
+report looks to a person is in :mod:`tasks.terminal.present`.
 """
 
 from __future__ import annotations

@@ -13,13 +13,13 @@ from nornir.core.configuration import Config
 from nornir.core.inventory import Host
 
 from tasks.errors import DeadlineError, UnreachableError, UsageError
-from tasks.host_keys import HostKeySources
-from tasks.host_lock import take_lock
 from tasks.intent.model import Container, Machine
 from tasks.run import Run, run_of
 from tasks.shell import Completed, Shell
-from tasks.ssh import SshShell
-from tasks.ssh_login import CONNECT_DEADLINE, BrokenConnectionError, reason_of, tcp_socket
+from tasks.ssh.connection import SshShell
+from tasks.ssh.host_keys import HostKeySources
+from tasks.ssh.host_lock import take_lock
+from tasks.ssh.login import CONNECT_DEADLINE, BrokenConnectionError, reason_of, tcp_socket
 
 #: Seconds until a container's network counts as not reachable from here.
 DIRECT_DEADLINE = 3.0

@@ -29,7 +29,7 @@ from tasks.intent.model import (
 )
 from tasks.outcome import Record
 from tasks.run import RUN_KEY, Run, run_of
-from tasks.ssh import ShellConnection
+from tasks.ssh.connection import ShellConnection
 from tasks.state import StateFolder
 from tests.lab import CLIENT_KEY, GATEWAY, HOST_ADDRESSES, Lab, client_public_key, host_key, image
 

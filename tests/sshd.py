@@ -10,8 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from tasks.host_keys import HostKeySources
-from tasks.ssh import SshShell, open_shell
+from tasks.ssh.connection import SshShell, open_shell
+from tasks.ssh.host_keys import HostKeySources
 
 BINARY = Path("/usr/sbin/sshd")
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from tasks.containers import raise_containers, raising, writes
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.images import sync_images
 from tasks.intent.model import Attachment, Container, Profile
-from tasks.lxd_api import LxdApi, api_of
+from tasks.lxd_api.connection import LxdApi, api_of
 from tasks.ownership import CREATED, CREATED_KEY
 from tasks.profiles import sync_profiles
 from tasks.state import StateFolder

@@ -16,8 +16,8 @@ import pytest
 
 from tasks.actual import HostFacts, Link
 from tasks.errors import FleetError
-from tasks.facts import LEAST_FREE, obstacles_of
-from tasks.host_document import parse_facts
+from tasks.facts.host import LEAST_FREE, obstacles_of
+from tasks.facts.host_document import parse_facts
 from tasks.intent.model import Bridge, LxdHost, Ssh
 from tasks.onhost import on_host
 

@@ -23,10 +23,10 @@ from tasks.errors import (
     LxdUnreachableError,
     LxdUntrustedError,
 )
-from tasks.lxd_api import LxdApi
-from tasks.lxd_errors import unreachable
-from tasks.lxd_operation import follow
-from tasks.lxd_session import LxdSession
+from tasks.lxd_api.connection import LxdApi
+from tasks.lxd_api.errors import unreachable
+from tasks.lxd_api.operation import follow
+from tasks.lxd_api.session import LxdSession
 from tasks.state import StateFolder
 from tests.lab import HOST_ADDRESSES, HOST_NAMES, Lab
 from tests.sshd import free_port

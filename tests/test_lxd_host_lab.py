@@ -16,9 +16,9 @@ from nornir.core.task import Result, Task
 
 from tasks.bridges import configure_bridges
 from tasks.bridges.render import render_netplan
-from tasks.facts import check_host, facts_of, gather_facts
+from tasks.facts.host import check_host, facts_of, gather_facts
 from tasks.intent import load_intent
-from tasks.lxd_api import api_of
+from tasks.lxd_api.connection import api_of
 from tasks.lxd_server import setup_lxd
 from tasks.onhost import on_host
 from tasks.remotes import prove_edges, sync_remotes

@@ -13,12 +13,12 @@ import pytest
 from nornir.core import Nornir
 
 from tasks.bootstrap import bootstrap_container
-from tasks.host_lock import LOCK_FILE
 from tasks.intent.model import Bootstrap, Container, HealthCheck, Maintenance
 from tasks.maintenance import check_health, maintain, upgrade_packages
 from tasks.outcome import Record
 from tasks.report import Report
 from tasks.run import run_of
+from tasks.ssh.host_lock import LOCK_FILE
 from tests.lab import Lab, client_public_key
 from tests.machines import LabContainer, container_of, fleet_of, host_of, lab_container, run_on
 from tests.packages import package

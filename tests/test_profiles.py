@@ -14,7 +14,7 @@ from tasks.actual import LxdFacts
 from tasks.containers import raise_containers
 from tasks.images import sync_images
 from tasks.intent.model import LxdHost, Profile, Ssh
-from tasks.lxd_api import LxdApi
+from tasks.lxd_api.connection import LxdApi
 from tasks.ownership import CREATED, CREATED_KEY
 from tasks.profiles import plan_profiles, sync_profiles
 from tests.lab import Lab

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from tasks.outcome import Record, Status, record
 from tasks.plan import Plan, Step
-from tasks.present import as_table, as_text, present
-from tasks.progress import Progress
 from tasks.report import Report, to_rows, write_json, write_private
+from tasks.terminal.present import as_table, as_text, present
+from tasks.terminal.progress import Progress
 
 ANSI = re.compile(r"\x1b\[")
 STEP = Step("create", "profile demo", None, "not there yet", "+++ profile demo\n+config: {}")

@@ -25,10 +25,10 @@ from tasks.errors import (
     LoginError,
     UnreachableError,
 )
-from tasks.host_keys import HostKeySources
-from tasks.host_lock import LOCK_FILE, take_lock
-from tasks.ssh import CHANNELS, SshShell, open_shell
-from tasks.ssh_login import BrokenConnectionError
+from tasks.ssh.connection import CHANNELS, SshShell, open_shell
+from tasks.ssh.host_keys import HostKeySources
+from tasks.ssh.host_lock import LOCK_FILE, take_lock
+from tasks.ssh.login import BrokenConnectionError
 from tasks.state import StateFolder
 from tests.sshd import Sshd, fingerprint, free_port, make_key, why_no_sshd
 
@@ -148,7 +148,7 @@ class TestRefusal:
             open_shell("127.0.0.1", port, "root", sources=sshd.sources())
 
     def test_a_port_that_never_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("tasks.ssh_login.CONNECT_DEADLINE", 0.5)
+        monkeypatch.setattr("tasks.ssh.login.CONNECT_DEADLINE", 0.5)
         with socket.create_server(("127.0.0.1", 0)) as mute:
             port = mute.getsockname()[1]
             started = time.monotonic()
@@ -301,7 +301,7 @@ class TestHostKeys:
 @pytest.fixture
 def lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     path = str(tmp_path / "host.lock")
-    monkeypatch.setattr("tasks.host_lock.LOCK_FILE", path)
+    monkeypatch.setattr("tasks.ssh.host_lock.LOCK_FILE", path)
     return path
 
 
@@ -312,7 +312,7 @@ class TestHostLock:
         assert LOCK_FILE == "/run/lock/nornir-lxd-fleet.lock"
         first, second = sshd.shell(), sshd.shell()
         lock = take_lock(first)
-        monkeypatch.setattr("tasks.host_lock.TOKEN", "another-controllers")
+        monkeypatch.setattr("tasks.ssh.host_lock.TOKEN", "another-controllers")
         with pytest.raises(LockedError, match=f"box: another run .*process {os.getpid()}"):
             take_lock(second)
         lock.close()
@@ -345,9 +345,9 @@ class TestHostLock:
         program = f"""
             import time
             from pathlib import Path
-            import tasks.host_lock as host_lock
-            from tasks.host_keys import HostKeySources
-            from tasks.ssh import open_shell
+            import tasks.ssh.host_lock as host_lock
+            from tasks.ssh.host_keys import HostKeySources
+            from tasks.ssh.connection import open_shell
             host_lock.LOCK_FILE = {lock_file!r}
             sources = HostKeySources("box", {sshd.public(sshd.host_keys["ed25519"])!r})
             shell = open_shell("127.0.0.1", {sshd.port}, {sshd.user!r}, sources=sources,
@@ -369,8 +369,8 @@ class TestHostLock:
     def test_released_when_no_sign_of_life_comes(
         self, shell: SshShell, lock_file: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tasks.host_lock.PATIENCE", 1)
-        monkeypatch.setattr("tasks.host_lock.BEAT", 30)
+        monkeypatch.setattr("tasks.ssh.host_lock.PATIENCE", 1)
+        monkeypatch.setattr("tasks.ssh.host_lock.BEAT", 30)
         lock = take_lock(shell)
         wait_for(lambda: not is_locked(lock_file))
         lock.close()
@@ -378,8 +378,8 @@ class TestHostLock:
     def test_kept_by_signs_of_life(
         self, shell: SshShell, lock_file: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tasks.host_lock.PATIENCE", 1)
-        monkeypatch.setattr("tasks.host_lock.BEAT", 0.3)
+        monkeypatch.setattr("tasks.ssh.host_lock.PATIENCE", 1)
+        monkeypatch.setattr("tasks.ssh.host_lock.BEAT", 0.3)
         lock = take_lock(shell)
         time.sleep(2.5)
         assert is_locked(lock_file)
@@ -389,7 +389,7 @@ class TestHostLock:
     def test_a_file_that_cannot_be_written(
         self, shell: SshShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("tasks.host_lock.LOCK_FILE", str(tmp_path / "none" / "lock"))
+        monkeypatch.setattr("tasks.ssh.host_lock.LOCK_FILE", str(tmp_path / "none" / "lock"))
         with pytest.raises(CommandError, match=r"box: the lock .* cannot be taken: .*none/lock"):
             take_lock(shell)
 

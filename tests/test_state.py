@@ -191,11 +191,11 @@ def test_the_log_has_what_happened_and_the_terminal_nothing(
     root = logging.getLogger()
     before = (root.level, list(root.handlers))
     with log_to(tmp_path / "logs", "provision") as path:
-        logging.getLogger("tasks.ssh").info("connected")
+        logging.getLogger("tasks.ssh.connection").info("connected")
         logging.getLogger("paramiko.transport").info("each packet")
         logging.getLogger("paramiko.transport").error("broken")
         logging.getLogger("nornir.core").info("Running task with args {'password': 'swordfish'}")
-    logging.getLogger("tasks.ssh").error("after the end")
+    logging.getLogger("tasks.ssh.connection").error("after the end")
     written = path.read_text()
     assert "connected" in written
     assert "broken" in written

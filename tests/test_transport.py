@@ -26,11 +26,11 @@ from tasks.errors import (
     UnreachableError,
     UsageError,
 )
-from tasks.host_lock import take_lock
 from tasks.intent.model import Container, Intent, LxdHost, Machine, Ssh
-from tasks.lxd_api import LxdApi, LxdConnection, api_of
+from tasks.lxd_api.connection import LxdApi, LxdConnection, api_of
 from tasks.run import RUN_KEY, Run, run_of
-from tasks.ssh import ShellConnection
+from tasks.ssh.connection import ShellConnection
+from tasks.ssh.host_lock import take_lock
 from tasks.state import StateFolder
 from tasks.transport import exec_shell_of, lock_host, shell_of, unlock_host
 from tests import lab as lab_places
@@ -172,13 +172,13 @@ class TestConnection:
 class TestLock:
     @pytest.fixture(autouse=True)
     def lock_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("tasks.host_lock.LOCK_FILE", str(tmp_path / "lock"))
+        monkeypatch.setattr("tasks.ssh.host_lock.LOCK_FILE", str(tmp_path / "lock"))
 
     def as_another(self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
         """Try to take the lock as another controller would."""
         shell = sshd.shell()
         with monkeypatch.context() as patch:
-            patch.setattr("tasks.host_lock.TOKEN", "another")
+            patch.setattr("tasks.ssh.host_lock.TOKEN", "another")
             try:
                 take_lock(shell).close()
             finally:
@@ -431,8 +431,8 @@ class TestSilence:
         self, lab: Lab, inside: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """As with a plug pulled: no packet comes back, and none says why."""
-        monkeypatch.setattr("tasks.ssh_login.SILENCE", 3)
-        monkeypatch.setattr("tasks.ssh_login.KEEPALIVE", 1)
+        monkeypatch.setattr("tasks.ssh.login.SILENCE", 3)
+        monkeypatch.setattr("tasks.ssh.login.KEEPALIVE", 1)
         name = HOST_NAMES[0]
         ssh = run_of(inside[name]).intent.lxd_hosts[name].ssh
         route = [f"{FAR_AWAY}/32", "via", ssh.hostname]

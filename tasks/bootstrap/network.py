@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tasks.intent.model import Attachment, File
-from tasks.machine_paths import NETPLAN, ifupdown_file, networkd_file
+from tasks.machine.paths import NETPLAN, ifupdown_file, networkd_file
 
 HEADER = "# Managed by nornir-lxd-fleet.\n"
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from tasks.actual import MachineFacts
 from tasks.bootstrap.network import network_files, resolv_conf
 from tasks.intent.model import Attachment, Container, File, Image, Machine
-from tasks.machine_change import Call, Calls
-from tasks.machine_files import ABSENT, file_step, keys_step
-from tasks.machine_paths import (
+from tasks.machine.change import Call, Calls
+from tasks.machine.files import ABSENT, file_step, keys_step
+from tasks.machine.paths import (
     FIRST_UPGRADE,
     HOSTNAME,
     HOSTS,

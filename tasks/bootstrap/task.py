@@ -10,9 +10,9 @@ from nornir.core.task import Result, Task
 from tasks.actual import MachineFacts
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
 from tasks.errors import FleetError, UnreachableError
+from tasks.facts.machine import is_there, machine_facts_of, read_machine
 from tasks.intent.model import Container
-from tasks.machine_change import Call, Calls, Clock, apply_calls
-from tasks.machine_facts import is_there, machine_facts_of, read_machine
+from tasks.machine.change import Call, Calls, Clock, apply_calls
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of

@@ -6,7 +6,7 @@ from nornir.core.task import Result, Task
 
 from tasks.bridges.compare import NetworkWrite, plan_bridges
 from tasks.bridges.transaction import change_network
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.run import run_of

@@ -15,7 +15,7 @@ from tasks.intent.model import LxdHost
 from tasks.onhost import on_host
 from tasks.plan import Plan
 from tasks.shell import Completed
-from tasks.ssh_login import CONNECT_DEADLINE, tcp_socket
+from tasks.ssh.login import CONNECT_DEADLINE, tcp_socket
 from tasks.transport import shell_of
 
 #: Seconds between two attempts to connect anew.

@@ -12,9 +12,9 @@ from tasks.actual import MachineFacts, UnitFacts
 from tasks.configure.users import plan_user, sudoers
 from tasks.errors import FleetError
 from tasks.intent.model import Configure, File, Machine, Service
-from tasks.machine_change import Call, Calls
-from tasks.machine_files import ABSENT, file_step
-from tasks.machine_paths import SUDO, TIME_ZONES, is_foreign
+from tasks.machine.change import Call, Calls
+from tasks.machine.files import ABSENT, file_step
+from tasks.machine.paths import SUDO, TIME_ZONES, is_foreign
 from tasks.plan import Plan, Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]

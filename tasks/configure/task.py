@@ -6,8 +6,8 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts
 from tasks.configure.plan import plan_configuration
-from tasks.machine_change import Calls, Clock, apply_calls
-from tasks.machine_facts import is_there, machine_facts_of
+from tasks.facts.machine import is_there, machine_facts_of
+from tasks.machine.change import Calls, Clock, apply_calls
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from tasks.actual import MachineFacts, UserFacts
 from tasks.intent.model import File, User
-from tasks.machine_change import Call, Calls
-from tasks.machine_files import keys_step
-from tasks.machine_paths import sudoers_file
+from tasks.machine.change import Call, Calls
+from tasks.machine.files import keys_step
+from tasks.machine.paths import sudoers_file
 from tasks.plan import Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]

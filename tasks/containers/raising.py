@@ -18,9 +18,9 @@ from tasks.containers.departed import plan_departed
 from tasks.containers.plan import ContainerWrite, plan_container
 from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
 from tasks.errors import FleetError, LxdError, LxdNotFoundError, ProofError
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.intent.model import Container
-from tasks.lxd_api import LxdApi, api_of
+from tasks.lxd_api.connection import LxdApi, api_of
 from tasks.outcome import Record, failure, record
 from tasks.plan import Plan
 from tasks.run import run_of

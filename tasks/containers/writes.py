@@ -10,7 +10,7 @@ from typing import Any
 from tasks.actual import Json
 from tasks.containers.plan import ContainerWrite
 from tasks.errors import DeadlineError, LxdError, LxdNotFoundError
-from tasks.lxd_api import LxdApi
+from tasks.lxd_api.connection import LxdApi
 from tasks.ownership import unmarked
 from tasks.plan import Step
 

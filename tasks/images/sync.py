@@ -8,11 +8,11 @@ from nornir.core.task import Result, Task
 
 from tasks.apply import apply_all
 from tasks.errors import LxdError
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.fingerprint import image_fingerprint
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.intent.model import Image
-from tasks.lxd_api import LxdApi, api_of
+from tasks.lxd_api.connection import LxdApi, api_of
 from tasks.outcome import converge
 from tasks.ownership import CREATED, IMAGE_PROPERTY
 from tasks.plan import Plan, Step

@@ -11,9 +11,9 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts
 from tasks.errors import CommandError
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.intent.secret import Secret
-from tasks.lxd_api import api_of
+from tasks.lxd_api.connection import api_of
 from tasks.lxd_server.plan import Controller, LxdWrite, OnHost, Request, plan_lxd
 from tasks.onhost import on_host
 from tasks.outcome import converge

@@ -11,7 +11,7 @@ from nornir.core.task import AggregatedResult, Result, Task
 from tasks.actual import HostFacts
 from tasks.controller import in_waves
 from tasks.errors import LockedError
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.intent.model import Container
 from tasks.maintenance.health import check_health
 from tasks.maintenance.jobs import Job, chosen

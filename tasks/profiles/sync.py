@@ -9,8 +9,8 @@ from nornir.core.task import Result, Task
 
 from tasks.apply import apply_all
 from tasks.errors import LxdError
-from tasks.facts import facts_of
-from tasks.lxd_api import LxdApi, api_of
+from tasks.facts.host import facts_of
+from tasks.lxd_api.connection import LxdApi, api_of
 from tasks.outcome import converge
 from tasks.ownership import CREATED_KEY, marked
 from tasks.plan import Plan, Step

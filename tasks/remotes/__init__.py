@@ -7,7 +7,7 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts
 from tasks.errors import FleetError, UnreachableError
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.onhost import on_host
 from tasks.outcome import converge
 from tasks.plan import Plan

@@ -8,7 +8,7 @@ from nornir.core import Nornir
 from nornir.core.task import Result, Task
 
 from tasks.errors import FleetError
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
 from tasks.report import now
 from tasks.run import run_of
 from tasks.status.compare import compare_profiles, host_status

@@ -12,8 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tasks.present import clean
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, StatusReport
+from tasks.terminal.present import clean
 
 STATE_STYLES = {"running": "green", "stopped": "yellow", "missing": "bold red", "unknown": "cyan"}
 #: In a pipe nothing is folded: a line is a line, however long.

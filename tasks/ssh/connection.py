@@ -11,11 +11,11 @@ from typing import Any
 import paramiko
 from nornir.core.configuration import Config
 
-from tasks.channel import Execution
 from tasks.errors import DeadlineError, LoginError, UnreachableError
-from tasks.host_keys import HostKeySources
 from tasks.shell import Completed
-from tasks.ssh_login import (
+from tasks.ssh.channel import Execution
+from tasks.ssh.host_keys import HostKeySources
+from tasks.ssh.login import (
     CONNECT_DEADLINE,
     BrokenConnectionError,
     SshTransport,
@@ -187,7 +187,7 @@ def open_shell(
     key_file: Path | None = None,
     sock: socket.socket | paramiko.Channel | None = None,
 ) -> SshShell:
-    """Log in and return the open shell; see :func:`tasks.ssh_login.log_in`."""
+    """Log in and return the open shell; see :func:`tasks.ssh.login.log_in`."""
     connection = log_in(hostname, port, username, sources=sources, key_file=key_file, sock=sock)
     return SshShell(connection, sources.name)
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from tasks.errors import DeadlineError, LxdError, LxdNotFoundError
-from tasks.lxd_session import Json, LxdSession
+from tasks.lxd_api.session import Json, LxdSession
 
 #: Seconds that one request waits for a background operation; a wait goes on with the next one.
 SLICE = 10

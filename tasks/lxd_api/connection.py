@@ -19,9 +19,9 @@ from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
 
 from tasks.errors import LxdCertificateError, LxdConflictError, LxdError, LxdNotFoundError
 from tasks.fingerprint import image_fingerprint
-from tasks.lxd_errors import untrusted
-from tasks.lxd_operation import Operation, follow
-from tasks.lxd_session import Json, LxdSession, Method
+from tasks.lxd_api.errors import untrusted
+from tasks.lxd_api.operation import Operation, follow
+from tasks.lxd_api.session import Json, LxdSession, Method
 from tasks.run import run_of
 from tasks.state import StateFolder
 

@@ -12,7 +12,7 @@ import requests
 from pylxd import Client
 from pylxd.client import get_session_for_url
 
-from tasks.lxd_errors import clear_errors, untrusted
+from tasks.lxd_api.errors import clear_errors, untrusted
 
 os.environ.setdefault("PYLXD_WARNINGS", "none")  # of attributes that pylxd does not know yet
 

@@ -9,7 +9,7 @@ import socket
 import threading
 
 from tasks.errors import CommandError, LockedError
-from tasks.ssh import Held, SshShell
+from tasks.ssh.connection import Held, SshShell
 
 LOCK_FILE = "/run/lock/nornir-lxd-fleet.lock"
 #: Seconds between two signs of life, and after how many without one the host lets the lock go.

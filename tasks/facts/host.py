@@ -9,7 +9,7 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, Link
 from tasks.errors import FleetError, UnreachableError
-from tasks.host_document import parse_facts
+from tasks.facts.host_document import parse_facts
 from tasks.intent.model import LxdHost
 from tasks.onhost import on_host
 from tasks.outcome import failure, record, result_of

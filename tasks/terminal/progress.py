@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.outcome import Record
-from tasks.present import STYLES
+from tasks.terminal.present import STYLES
 
 logger = logging.getLogger(__name__)
 Method = TypeVar("Method", bound=Callable[..., None])

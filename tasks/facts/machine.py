@@ -12,10 +12,10 @@ from nornir.core.inventory import Host
 
 from tasks.actual import MachineFacts
 from tasks.errors import DeadlineError, UnreachableError
-from tasks.facts import facts_of
+from tasks.facts.host import facts_of
+from tasks.facts.machine_document import parse_machine
 from tasks.intent.model import Container, Machine
-from tasks.machine_document import parse_machine
-from tasks.machine_paths import read_packages, read_paths, read_units
+from tasks.machine.paths import read_packages, read_paths, read_units
 from tasks.onhost import on_host
 from tasks.run import run_of
 from tasks.shell import Shell

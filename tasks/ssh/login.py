@@ -10,7 +10,7 @@ import paramiko
 from netmiko.linux.linux_ssh import LinuxSSH
 
 from tasks.errors import LoginError, UnreachableError
-from tasks.host_keys import HostKeySources, Verification
+from tasks.ssh.host_keys import HostKeySources, Verification
 
 #: Seconds for each of: TCP connection, SSH banner, key exchange, login.
 CONNECT_DEADLINE = 10.0

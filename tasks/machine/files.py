@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tasks.actual import FileFacts
 from tasks.intent.model import File
-from tasks.machine_change import Call, Calls
+from tasks.machine.change import Call, Calls
 from tasks.plan import Step, mapping_diff, text_diff
 
 ABSENT = FileFacts()

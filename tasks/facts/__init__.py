@@ -1,0 +1,1 @@
+"""The one read of a machine: what its script printed, as typed values."""
