@@ -7,9 +7,7 @@ report looks to a person is in :mod:`tasks.terminal.present`.
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Collection, Mapping
@@ -18,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
 
+from tasks.atomic_file import replace_text
 from tasks.intent.model import Intent
 from tasks.outcome import Record, Status
 
@@ -223,13 +222,4 @@ def write_private(path: Path, text: str) -> None:
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_text(path, text)

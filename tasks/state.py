@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tasks.atomic_file import replace_text
 from tasks.certificate import ClientCertificate, make_client_certificate, read_client_certificate
 from tasks.errors import FleetError, LockedError, UsageError
 
@@ -138,26 +138,13 @@ class StateFolder:
             self.prepare()
             try:
                 path.parent.mkdir(mode=0o700, exist_ok=True)
-                _replace(path, text)
+                replace_text(path, text)
             except OSError as error:
                 raise FleetError(
                     f"cannot be written ({error.strerror})",
                     where=str(path),
                     remedy="make room there, writable for this user, and run again",
                 ) from None
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _names(line: str) -> set[str]:

@@ -107,6 +107,14 @@ def test_the_control_container_is_as_the_description_raises_it(demo: Demo) -> No
     assert "192.168.56.160/24" in demo.inside("control", "ip -o addr show if-demo")
 
 
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_configured_machines_take_no_passwords_and_greet(demo: Demo, container: str) -> None:
+    assert "passwordauthentication no" in demo.inside(container, "sshd -T").splitlines()
+    assert "Europe/Amsterdam" in demo.inside(container, "readlink /etc/localtime")
+    assert container in demo.inside(container, "cat /etc/motd")
+    assert "adm" in demo.inside(container, "id -nG operator").split()
+
+
 def test_a_container_deleted_by_hand_comes_back_and_nothing_else_changes(demo: Demo) -> None:
     assert demo.lab.exec(HOSTS[0], "lxc delete -f web-01").returncode == 0
     report = demo.report()
