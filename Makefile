@@ -39,7 +39,7 @@ test: setup
 	$(RUN) -m pytest
 
 test-unit: setup
-	$(RUN) -m pytest -m "not lab"
+	$(RUN) -m pytest -m "not lab and not vm"
 
 bench: setup
 	$(RUN) -m tests.bench

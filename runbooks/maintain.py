@@ -2,7 +2,10 @@
 
 import sys
 
-from tasks.command import maintain_command
+try:
+    from tasks.command import maintain_command
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(maintain_command())

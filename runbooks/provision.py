@@ -2,7 +2,10 @@
 
 import sys
 
-from tasks.command import provision_command
+try:
+    from tasks.command import provision_command
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(provision_command())

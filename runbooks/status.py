@@ -2,7 +2,10 @@
 
 import sys
 
-from tasks.command import status_command
+try:
+    from tasks.command import status_command
+except KeyboardInterrupt:
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(status_command())

@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.intent.model import Interface
+from tasks.intent.model import Address, Interface, Network
 
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Link:
-    """A network interface. ``kind`` is "" (physical), bridge, vlan, veth, ..."""
+    """A network interface. ``kind`` is "" (physical), bridge, vlan, veth, ...
+
+    ``stp`` and ``forward_delay`` (seconds) are a bridge's.
+    """
 
     name: str
     kind: str = ""
@@ -28,6 +31,18 @@ class Link:
     addresses: tuple[Interface, ...] = ()
     vlan_id: int | None = None
     vlan_link: str | None = None
+    stp: bool = False
+    forward_delay: float = 15.0
+
+
+@dataclass(frozen=True)
+class LiveRoute:
+    """A route via a neighbour, as the kernel has it."""
+
+    to: Network
+    via: Address
+    link: str
+    metric: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +77,8 @@ class HostFacts:
     """One read of an LXD host.
 
     ``netplan`` maps the path of every netplan file (/etc, /run, /lib) to its text, ``images`` of
-    ``lxd`` are keyed by fingerprint, ``default_routes`` are ``(gateway, interface)``, ``free`` are
+    ``lxd`` are keyed by fingerprint, ``network_pending`` says that a change of the network waits
+    for its confirmation, ``free`` are
     the bytes free by mount point, ``created`` the lines of our own list of what we made there that
     can carry no mark (remotes, trust).
     """
@@ -78,7 +94,8 @@ class HostFacts:
     netplan_version: str = ""
     netplan: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)
-    default_routes: tuple[tuple[str, str], ...] = ()
+    routes: tuple[LiveRoute, ...] = ()
+    network_pending: bool = False
     clients: Mapping[str, ClientFolder] = field(default_factory=dict)
     lxd: LxdFacts = field(default_factory=LxdFacts)
 

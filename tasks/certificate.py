@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import socket
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
 #: As long as LXD's own client makes its certificates valid.
 LIFETIME = datetime.timedelta(days=3650)
+#: What may stand before it in a file is for people.
+BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ClientCertificate:
 
 def fingerprint_of(pem: str) -> str:
     """The fingerprint of a certificate as LXD gives it: SHA256 of its DER form in hex."""
-    return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA256()).hex()
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[max(pem.find(BEGIN), 0) :])).hexdigest()
 
 
 def read_client_certificate(certificate: Path, key: Path) -> ClientCertificate:
@@ -39,6 +38,12 @@ def read_client_certificate(certificate: Path, key: Path) -> ClientCertificate:
 
 def make_client_certificate() -> tuple[str, str]:
     """A new certificate and key as PEM: self-signed ECDSA P-384, what ``lxc`` itself makes."""
+    # only a controller's first run needs it, and it takes its time to import
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
+
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name(
         [

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
-import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from nornir.core import Nornir
 from nornir.core.task import AggregatedResult
@@ -22,12 +24,23 @@ from tasks.maintenance import maintain
 from tasks.options import maintain_options, provision_options, status_options
 from tasks.picture import fleet_picture
 from tasks.provision import provision
-from tasks.report import EXIT_FAILED, EXIT_LOCKED, EXIT_USAGE, Report, write_json, write_private
+from tasks.report import (
+    EXIT_FAILED,
+    EXIT_LOCKED,
+    EXIT_OK,
+    EXIT_SIGNAL,
+    EXIT_USAGE,
+    Report,
+    as_json,
+    write_json,
+    write_private,
+)
 from tasks.run import Run, run_of
 from tasks.status import status
-from tasks.status.view import show_status
+from tasks.terminal.nested import show_nested
 from tasks.terminal.present import present
 from tasks.terminal.progress import Progress
+from tasks.terminal.streams import complain, standard_streams, tell
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +48,7 @@ OnResult = Callable[[AggregatedResult], None]
 Work = Callable[[Nornir, OnResult], Report]
 
 
+@standard_streams()
 def provision_command(argv: Sequence[str] | None = None) -> int:
     """``provision.py``: bring the fleet to what the inventory intends."""
     args = provision_options().parse_args(argv)
@@ -45,16 +59,19 @@ def provision_command(argv: Sequence[str] | None = None) -> int:
     return _guarded(args.verbose, lambda: _run_locked("provision", args, work))
 
 
+@standard_streams()
 def maintain_command(argv: Sequence[str] | None = None) -> int:
     """``maintain.py``: regular upkeep, for cron."""
     args = maintain_options().parse_args(argv)
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
-        return maintain(nr, args.jobs, workers=args.workers, on_result=on_result)
+        workers = nr.config.runner.options["num_workers"]
+        return maintain(nr, args.jobs, workers=workers, on_result=on_result)
 
     return _guarded(args.verbose, lambda: _run_locked("maintain", args, work))
 
 
+@standard_streams()
 def status_command(argv: Sequence[str] | None = None) -> int:
     """``status.py``: show how the fleet is. Takes no lock and changes nothing."""
     args = status_options().parse_args(argv)
@@ -66,19 +83,22 @@ def _guarded(verbose: bool, command: Callable[[], int]) -> int:
     try:
         return command()
     except InventoryError as error:
-        print(*error.mistakes, sep="\n", file=sys.stderr)
+        complain(*error.mistakes)
         return EXIT_USAGE
     except UsageError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return EXIT_USAGE
     except LockedError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return EXIT_LOCKED
+    except KeyboardInterrupt:  # before or after the run, or in status.py, which has no more to end
+        complain("interrupted")
+        return EXIT_SIGNAL + signal.SIGINT
     except Exception as error:
         if verbose:
-            traceback.print_exception(error)
+            complain(traceback.format_exc().rstrip())
         known = isinstance(error, FleetError | OSError)
-        print(str(error) if known else f"internal error: {error!r}; see -v", file=sys.stderr)
+        complain(error if known else f"internal error: {error!r}; see -v")
         return EXIT_FAILED
 
 
@@ -87,13 +107,35 @@ def _show(args: argparse.Namespace) -> int:
     run = run_of(nr)
     with _closing(run):
         report = status(nr)
+    written = True
     if args.picture:
-        write_private(Path(args.picture), fleet_picture(run.intent, run.facts))
-    if args.json:
-        write_json(report.to_dict(), args.json)
+        picture = fleet_picture(run.intent, run.facts)
+        written = _written(args.picture, lambda: write_private(Path(args.picture), picture))
+    written = _write_report(args.json, report.to_dict()) and written
     if args.json != "-":
-        show_status(report)
-    return report.exit_status()
+        # only here: what a terminal shows takes its time to import
+        from tasks.status.view import show_status  # noqa: PLC0415
+
+        tell(lambda: show_status(report))
+    return report.exit_status() or (EXIT_OK if written else EXIT_FAILED)
+
+
+def _write_report(destination: str | None, content: Mapping[str, Any]) -> bool:
+    """Write ``--json``; whether the file that was asked for is there."""
+    if destination == "-":
+        tell(lambda: write_json(content, "-"))
+        return True
+    return not destination or _written(destination, lambda: write_json(content, destination))
+
+
+def _written(file: str, write: Callable[[], None]) -> bool:
+    """Write a file, or say why not: what was done is to be told all the same."""
+    try:
+        write()
+    except OSError as error:
+        complain(f"{file} is not written: {error.strerror or error}")
+        return False
+    return True
 
 
 def _run_locked(runbook: str, args: argparse.Namespace, work: Work) -> int:
@@ -122,17 +164,24 @@ def _run(nr: Nornir, args: argparse.Namespace, work: Work) -> int:
         with _closing(run):
             report = work(nr.with_processors([progress]), nested.append)
         report.interrupted = signals[0] if signals else None
-    if args.json:
-        write_json(report.to_dict(), args.json)
+    written = _write_report(args.json, report.to_dict())
     if not only_json:
         if args.verbose:
-            # only here: importing nornir_utils puts colour codes into pipes
-            from nornir_utils.plugins.functions import print_result  # noqa: PLC0415
+            tell(lambda: show_nested(nested))
+        tell(lambda: present(report, quiet=args.quiet))
+    if not report.dry_run:
+        _keep(run, report)
+    return report.exit_status() or (EXIT_OK if written else EXIT_FAILED)
 
-            for result in nested:
-                print_result(result)
-        present(report, quiet=args.quiet)
-    return report.exit_status()
+
+def _keep(run: Run, report: Report) -> None:
+    """Keep the report of a real run in the state folder. A run is as it was also without it."""
+    started = datetime.fromisoformat(report.started)
+    name = f"{report.runbook}-{started:%Y%m%dT%H%M%S}"
+    try:
+        run.state.keep_report(name, as_json(report.to_dict()))
+    except FleetError as error:
+        complain(f"the report is not kept: {error}")
 
 
 @contextmanager
@@ -154,8 +203,13 @@ def _stopping(run: Run) -> Iterator[list[int]]:
         signals.append(number)
         run.stop.set()
         signal.signal(number, signal.SIG_DFL)
+        with suppress(OSError):  # by number: what it interrupts may be writing to sys.stderr
+            os.write(2, b"stopping after what is under way; once more: at once\n")
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    # one that is ignored from the start shall be: nohup, or a shell's background job
+    heeded = [n for n in numbers if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {n: signal.signal(n, stop) for n in heeded}
     try:
         yield signals
     finally:

@@ -9,16 +9,20 @@ from tasks.intent.model import Intent
 
 
 def in_waves(intent: Intent, machines: Iterable[str]) -> list[list[str]]:
-    """The machines in at most two waves: others first, the controlling ones last.
-
-    Controlling are the machine that has this machine's address and, for a container, its LXD
-    host: what breaks them ends the run.
-    """
-    last = {name for name in intent.names() if _is_local(intent.machine(name).ssh.hostname)}
-    last |= {intent.containers[name].on for name in last if name in intent.containers}
+    """The machines in at most two waves: others first, the controlling ones last."""
+    last = controlling(intent)
     names = list(machines)
     waves = [[n for n in names if n not in last], [n for n in names if n in last]]
     return [wave for wave in waves if wave]
+
+
+def controlling(intent: Intent) -> set[str]:
+    """The machine that has this machine's address and, for a container, its LXD host.
+
+    What breaks them ends the run.
+    """
+    found = {name for name in intent.names() if _is_local(intent.machine(name).ssh.hostname)}
+    return found | {intent.containers[name].on for name in found if name in intent.containers}
 
 
 def _is_local(address: str) -> bool:

@@ -61,6 +61,10 @@ class CommandError(FleetError):
     """A command on a machine ended with a status that means failure."""
 
 
+class UnchangedError(FleetError):
+    """A change was refused, or tried and undone: nothing of it is left."""
+
+
 class ProofError(FleetError):
     """What was changed is, read again, not as it was planned."""
 

@@ -8,7 +8,6 @@ from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
-import yaml
 from nornir import InitNornir
 from nornir.core import Nornir
 from nornir.core.inventory import Host
@@ -22,7 +21,8 @@ from tasks.log import quiet_libraries
 from tasks.lxd_api.connection import LxdConnection
 from tasks.mistakes import nearest
 from tasks.run import RUN_KEY, Run
-from tasks.selection import select
+from tasks.selection import excluded, select
+from tasks.settings import read_settings
 from tasks.ssh.connection import ShellConnection
 from tasks.state import StateFolder, default_state_folder
 
@@ -40,7 +40,7 @@ def open_fleet(
     *,
     limit: Sequence[str] = (),
     dry_run: bool = False,
-    workers: int = 20,
+    workers: int | None = None,
     host_keys: Mapping[str, str] = {},
 ) -> Nornir:
     """Load and check an inventory and open it with Nornir; nothing is contacted or written.
@@ -53,16 +53,18 @@ def open_fleet(
             settings are in config.yaml next to the folder.
         limit: selectors (see :func:`tasks.selection.select`); all machines without any.
         dry_run: Nornir's dry run, which all tasks follow.
-        workers: hosts worked on at once.
+        workers: hosts worked on at once; as many as config.yaml says without it.
         host_keys: fingerprints (``SHA256:...``) under which unknown SSH host keys are learned, by
             machine.
 
     Raises :class:`UsageError` for a wrong argument and :class:`InventoryError` with all mistakes
-    of the inventory.
+    of the inventory, or of config.yaml.
     """
     folder = _folder(Path(inventory))
     config_file = folder.parent / "config.yaml"
-    state = StateFolder(_state_path(folder, config_file))
+    settings = read_settings(config_file)
+    kept = settings.state_dir / folder.name if settings.state_dir else None
+    state = StateFolder(kept or default_state_folder(folder.name))
     intent = load_intent(folder)
     _check_host_keys(intent, host_keys)
     selected = select(intent, limit)
@@ -75,7 +77,7 @@ def open_fleet(
             "options": {option: str(folder / file) for option, file in FILES.items()},
             "transform_function": "",  # what it derives, the intent has derived
         },
-        runner={"plugin": "threaded", "options": {"num_workers": workers}},
+        runner={"plugin": "threaded", "options": {"num_workers": workers or settings.workers}},
         logging={"enabled": False},
     )
     _register_connections()
@@ -87,6 +89,7 @@ def open_fleet(
         state=state,
         hosts=nr.inventory.hosts,
         selected=selected,
+        excluded=excluded(intent, limit),
         host_keys=dict(host_keys),
         dry_run=dry_run,
     )
@@ -103,6 +106,7 @@ def derive_hostname(host: Host, **_: Any) -> None:
     for layer in (*reversed(host.extended_groups()), host):
         data = merge(data, layer.data)
     address = (data.get("addresses") or {}).get(data.get("management"))
+    address = address[0] if isinstance(address, list) else address
     if host.hostname is None and address:
         host.hostname = str(ip_interface(address).ip)
     host.port = host.port or 22
@@ -131,27 +135,6 @@ def _folder(inventory: Path) -> Path:
 
 def _inventories(folder: Path) -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"*/{FILES['host_file']}"))
-
-
-def _state_path(folder: Path, config_file: Path) -> Path:
-    """``user_defined.state_dir`` of config.yaml, relative to that file; the user's own without."""
-    if not config_file.is_file():
-        return default_state_folder(folder.name)
-    try:
-        config = yaml.safe_load(config_file.read_bytes()) or {}
-        written = (config.get("user_defined") or {}).get("state_dir")
-    except (OSError, yaml.YAMLError, AttributeError) as error:
-        raise UsageError(
-            f"{config_file} is not readable as a mapping ({' '.join(str(error).split())})",
-            remedy="mend it; it holds Nornir's own settings",
-        ) from None
-    if written is None:
-        return default_state_folder(folder.name)
-    if not isinstance(written, str):
-        raise UsageError(
-            f"user_defined.state_dir in {config_file} is not a path", remedy="write it as text"
-        )
-    return config_file.parent / Path(written).expanduser() / folder.name
 
 
 def _check_host_keys(intent: Intent, host_keys: Mapping[str, str]) -> None:

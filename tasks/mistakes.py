@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 KeyPath = tuple[str | int, ...]
+#: A key that cannot be taken for anything else in a dotted path.
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,13 @@ class Place:
 
     @property
     def key(self) -> str:
-        """The dotted path; keys that hold dots themselves stand in quotes."""
+        """The dotted path; a key that is more than letters, digits, - and _ stands in quotes."""
         text = ""
         for part in self.path:
             if isinstance(part, int):
                 text += f"[{part}]"
             else:
-                text += ("." if text else "") + (f'"{part}"' if "." in part else part)
+                text += ("." if text else "") + (part if _PLAIN.fullmatch(part) else f'"{part}"')
         return text
 
     def __str__(self) -> str:

@@ -35,7 +35,7 @@ def maintain_options() -> argparse.ArgumentParser:
 def status_options() -> argparse.ArgumentParser:
     """The options of ``status.py``."""
     parser = _parser("Show the fleet: hosts, bridges, profiles, remotes, containers.")
-    parser.add_argument("--picture", type=_writable, metavar="FILE.svg", help="draw it as SVG")
+    parser.add_argument("--picture", type=_picture, metavar="FILE.svg", help="draw it as SVG")
     return parser
 
 
@@ -63,9 +63,8 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers",
         type=_positive,
-        default=20,
         metavar="N",
-        help="machines at work at once, at most (default: %(default)s)",
+        help="machines at work at once, at most (default: config.yaml's num_workers, else 20)",
     )
     parser.add_argument(
         "--host-key",
@@ -101,3 +100,9 @@ def _writable(text: str) -> str:
     if text != "-" and (path.is_dir() or not path.resolve().parent.is_dir()):
         raise argparse.ArgumentTypeError(f"{text} is not a file in a folder that exists")
     return text
+
+
+def _picture(text: str) -> str:
+    if Path(text).suffix.lower() != ".svg":
+        raise argparse.ArgumentTypeError(f"{text} does not end in .svg, and SVG is what is drawn")
+    return _writable(text)

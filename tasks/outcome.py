@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from nornir.core.task import Result, Task
 
-from tasks.errors import FleetError, ProofError, UnreachableError
+from tasks.errors import FleetError, ProofError, UnchangedError, UnreachableError
 from tasks.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -43,14 +43,19 @@ def record(
     plan: Plan[Any] | None = None,
     seconds: float = 0.0,
     message: str = "",
+    changed: bool | None = None,
 ) -> Record:
-    """One phase of one machine as the report has it: a plain dict, seconds with two decimals."""
+    """One phase of one machine as the report has it: a plain dict, seconds with two decimals.
+
+    ``changed`` is whether anything was changed (or would be, in a dry run), by default whether the
+    plan has steps; of a phase that failed it is whether anything was or may have been changed.
+    """
     plan = plan or Plan()
     said = "; ".join(part for part in (message or plan.reason, *plan.notes) if part)
     return {
         "phase": phase,
         "status": status,
-        "changed": plan.changed,
+        "changed": plan.changed if changed is None else changed,
         "steps": [{"action": s.action, "object": s.object, "detail": s.detail} for s in plan.steps],
         "diff": plan.diff,
         "seconds": round(seconds, 2),
@@ -71,14 +76,29 @@ def result_of(task: Task, entry: Record) -> Result:
 
 
 def failure(
-    phase: str, error: Exception, *, plan: Plan[Any] | None = None, seconds: float = 0.0
+    phase: str,
+    error: Exception,
+    *,
+    plan: Plan[Any] | None = None,
+    seconds: float = 0.0,
+    begun: bool = False,
 ) -> Record:
-    """The record of a phase that ended with an error; its traceback goes to the log only."""
+    """The record of a phase that ended with an error; its traceback goes to the log only.
+
+    ``begun`` says that applying the plan had begun, so that some of it may be done: the record is
+    changed and has the plan's steps. Otherwise nothing was: it has no steps, its message tells
+    what had been planned, and the diff is still the plan's.
+    """
     status: Status = "unreachable" if isinstance(error, UnreachableError) else "failed"
     known = isinstance(error, FleetError)
     message = str(error) if known else f"internal error: {type(error).__name__}: {error}"
     logger.log(logging.INFO if known else logging.ERROR, "%s: %s", phase, message, exc_info=error)
-    return record(phase, status, plan=plan, seconds=seconds, message=message)
+    entry = record(phase, status, plan=plan, seconds=seconds, message=message, changed=begun)
+    if entry["steps"] and not begun:
+        planned = ", ".join(f"{step['action']} {step['object']}" for step in entry["steps"])
+        entry["message"] += f"; nothing was changed, planned was: {planned}"
+        entry["steps"] = []
+    return entry
 
 
 def converge(
@@ -88,18 +108,29 @@ def converge(
     plan: Callable[[bool], Plan[Write]],
     apply: Callable[[Plan[Write]], None],
     dry_run: bool | None,
+    ready: Callable[[], object] = lambda: None,
 ) -> Result:
     """Bring one thing to its wanted state: plan, apply unless dry, prove.
 
-    ``plan(fresh)`` reads and plans; with ``fresh`` true it must read again instead of using what
-    is remembered. The Result holds the phase's record (see :func:`record`); ``changed`` and
-    ``diff`` mean the same dry and real.
+    Arguments:
+        plan: reads and plans; called with true it must read again instead of using what is
+            remembered.
+        apply: carries out the plan.
+        dry_run: plan only; None follows Nornir's own setting.
+        ready: opens what ``apply`` writes through and takes the lock; it writes nothing.
+
+    The Result holds the phase's record (see :func:`record`); ``changed`` and ``diff`` mean the
+    same dry and real. A failure up to the end of ``ready`` has changed nothing; from ``apply`` on
+    something may have been changed, which the record then says (see :func:`failure`).
     """
     started = time.monotonic()
     wanted: Plan[Write] | None = None
+    begun = False
     try:
         wanted = plan(False)
         if wanted.changed and not task.is_dry_run(dry_run):
+            ready()
+            begun = True
             apply(wanted)
             left = plan(True)
             if left.changed:
@@ -110,8 +141,8 @@ def converge(
                     remedy="run again with -v and look at the diff",
                 )
     except Exception as error:  # an error ends this host's phase, never the run
-        return result_of(
-            task, failure(phase, error, plan=wanted, seconds=time.monotonic() - started)
-        )
+        seconds = time.monotonic() - started
+        begun = begun and not isinstance(error, UnchangedError)
+        return result_of(task, failure(phase, error, plan=wanted, seconds=seconds, begun=begun))
     status: Status = "changed" if wanted.changed else "ok"
     return result_of(task, record(phase, status, plan=wanted, seconds=time.monotonic() - started))

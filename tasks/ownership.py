@@ -3,6 +3,11 @@
 The mark is set when an object is created and never again, so that what someone else made is never
 taken for ours; ``--prune`` removes only what carries it. Profiles, instances and pools carry it as
 a config key, images as a property.
+
+A copy takes the mark along (``lxc copy``, ``lxc profile copy``, ``lxc image copy``), and a copy is
+an operator's. So the mark's value is what the copy has not: the object's own name. An image has no
+name of its own, its fingerprint and even its aliases are the same wherever it is copied to: its
+mark is the LXD host that it was brought to.
 """
 
 from __future__ import annotations
@@ -12,23 +17,27 @@ from collections.abc import Mapping
 from tasks.actual import Json
 
 CREATED_KEY = "user.nornir-lxd-fleet"
-CREATED = "created"
 IMAGE_PROPERTY = "nornir-lxd-fleet"
 
 
 def created_by_us(document: Json) -> bool:
-    """Whether a profile, instance or pool, as LXD's API gives it, carries our mark."""
-    return bool((document.get("config") or {}).get(CREATED_KEY) == CREATED)
+    """Whether a profile, instance or pool, as LXD's API gives it, carries our mark for it."""
+    return mark_of(document) == str(document["name"])
 
 
-def image_created_by_us(image: Json) -> bool:
-    """Whether an image, as LXD's API gives it, carries our mark."""
-    return bool((image.get("properties") or {}).get(IMAGE_PROPERTY) == CREATED)
+def image_created_by_us(image: Json, host: str) -> bool:
+    """Whether an image, as the API of the LXD host of that name gives it, carries our mark."""
+    return bool((image.get("properties") or {}).get(IMAGE_PROPERTY) == host)
 
 
-def marked(config: Mapping[str, str]) -> dict[str, str]:
-    """A config with our mark, for an object that is about to be created."""
-    return {**config, CREATED_KEY: CREATED}
+def mark_of(document: Json) -> str:
+    """The mark on a profile, instance or pool, that of another object on a copy; else empty."""
+    return str((document.get("config") or {}).get(CREATED_KEY, ""))
+
+
+def marked(name: str, config: Mapping[str, str]) -> dict[str, str]:
+    """A config with our mark, for the object of that name that is about to be created."""
+    return {**config, CREATED_KEY: name}
 
 
 def unmarked(config: Mapping[str, str]) -> dict[str, str]:

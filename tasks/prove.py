@@ -108,12 +108,11 @@ def not_as_declared(machine: Machine, actual: MachineFacts) -> Iterator[str]:
     """A line for each thing declared that is not so inside the machine."""
     everywhere = {address for found in actual.addresses.values() for address in found}
     for network, attachment in machine.attachments.items():
-        if attachment.address is None:
-            continue
         link = interface_of(machine, attachment)
         found = everywhere if link is None else actual.addresses.get(link, ())
-        if attachment.address not in found:
-            yield f"{attachment.address} is not on {link or f'any interface ({network})'}"
+        for address in attachment.addresses:
+            if address not in found:
+                yield f"{address} is not on {link or f'any interface ({network})'}"
     routed = machine.default_route
     if routed and routed.gateway:
         gateways = [ip_address(gateway) for gateway, _ in actual.default_routes if gateway]

@@ -2,7 +2,8 @@
 
 A run is a barrier, and only twice does a host need what another host's run has found: the
 certificates of all (before the remotes), and everything raised (before the proof). Inside a run
-each machine goes through its phases without waiting for others.
+each machine goes through its phases without waiting for others. Only where the networks of several
+hosts change does the first run become a series of them: one host first, then batches.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
+from tasks.bridges.compare import plan_bridges
+from tasks.bridges.rolling import rolling_waves
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
-from tasks.controller import in_waves
-from tasks.errors import UsageError
+from tasks.controller import controlling, in_waves
+from tasks.errors import FleetError, UsageError
 from tasks.facts.host import check_host
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
@@ -80,7 +83,7 @@ class _Provision:
         """The three runs; the machine that controls them comes last in each."""
         started = time.monotonic()
         hosts = self._hosts_to_read()
-        self._nornir_run(hosts, self._first_legs)
+        self._first_run(hosts)
         self._nornir_run([h for h in hosts if not self._lost(h)], self._second_legs)
         self._skip_containers_of_lost_hosts()
         machines = [m for m in self.intent.names() if m in self.selected and not self._lost(m)]
@@ -102,11 +105,37 @@ class _Provision:
     def _carries_selected(self, host: str) -> bool:
         return any(c.name in self.selected for c in self.intent.containers_on(host))
 
+    def _first_run(self, hosts: Sequence[str]) -> None:
+        """Check all hosts; change networks one wave after the other, until one fails."""
+        self._nornir_run(hosts, lambda host: [Leg("check", self._check)])
+        ready = [h for h in hosts if h in self.selected and not self._lost(h)]
+        changing = [] if self.nr.data.dry_run else [h for h in ready if self._network_changes(h)]
+        self._nornir_run([h for h in ready if h not in changing], self._first_legs)
+        order = [self.intent.lxd_hosts[host] for host in changing]
+        failed = ""
+        for wave in rolling_waves(order, last=controlling(self.intent)):
+            if failed:
+                for host in wave:
+                    why = f"its network was to be changed after that of {failed}, which failed"
+                    self.report.add(host, record("bridges", "skipped", message=why))
+                continue
+            self._nornir_run(wave, self._first_legs)
+            failed = ", ".join(host for host in wave if self._lost(host))
+
+    def _network_changes(self, host: str) -> bool:
+        if "bridges" not in self.phases:
+            return False
+        try:
+            wanted, actual = self.intent.lxd_hosts[host], self.shared.facts[host]
+            return plan_bridges(wanted, actual, prune=self.prune).changed
+        except FleetError:
+            return False  # refused before anything is touched, as its own phase will say
+
     def _first_legs(self, host: str) -> Sequence[Leg]:
-        legs = [Leg("check", self._check)]
-        if host in self.selected:
-            legs += [Leg("bridges", configure_bridges), Leg("lxd", setup_lxd)]
-        return legs
+        return [
+            Leg("bridges", configure_bridges, {"prune": self.prune}),
+            Leg("lxd", setup_lxd),
+        ]
 
     def _second_legs(self, host: str) -> Sequence[Leg]:
         prune: Mapping[str, Any] = {"prune": self.prune}
@@ -151,6 +180,8 @@ class _Provision:
             if not self._lost(host):
                 continue
             state = "is unreachable" if host in self.shared.unreachable else "failed"
+            if self.report.hosts[host].status == "skipped":
+                state = "was skipped"
             for container in self.intent.containers_on(host):
                 if container.name in self.selected:
                     self.report.add(

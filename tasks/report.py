@@ -201,12 +201,17 @@ def to_rows(report: Report) -> list[dict[str, Any]]:
     ]
 
 
+def as_json(content: Mapping[str, Any]) -> str:
+    """A report's dict as JSON text, indented."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
 def write_json(content: Mapping[str, Any], destination: str | Path) -> None:
     """Write a report's dict as JSON to a file, or to standard output for ``-``.
 
     The file is whole or not there, and readable for its owner only. Raises :class:`OSError`.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    text = as_json(content)
     if str(destination) == "-":
         sys.stdout.write(text)
         return

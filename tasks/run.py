@@ -20,8 +20,12 @@ from tasks.state import StateFolder
 RUN_KEY = "nornir-lxd-fleet"
 
 
-class Closeable(Protocol):
+class Held(Protocol):
     """What is held on a host until it is closed."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still held."""
 
     def close(self) -> None:
         """Let it go."""
@@ -32,23 +36,30 @@ class Run:
     """One run over a fleet.
 
     ``hosts`` are all Nornir hosts, also those that a filter left out; ``selected`` are the machines
-    that may be changed; ``facts`` (LXD hosts) and ``machines`` are what has been read so far,
-    ``unreachable`` those that could not be reached, by name with the reason; ``exchanges`` counts
-    SSH execs and API requests by machine as ``{"execs": n, "requests": n}``; ``stop`` is set when
-    the run shall end after what is under way. ``host_keys`` are the fingerprints under which an
-    unknown SSH host key may be learned, by machine; ``locks`` are the LXD hosts' locks held.
+    that may be changed, ``excluded`` those that were left out by name; ``facts`` (LXD hosts) and
+    ``machines`` are what has been read so far, ``unreachable`` those that could not be reached, by
+    name with the reason; ``exchanges`` counts SSH execs and API requests by machine as ``{"execs":
+    n, "requests": n}``; ``stop`` is set when the run shall end after what is under way.
+    ``host_keys`` are the fingerprints under which an unknown SSH host key may be learned, by
+    machine; ``locks`` are the LXD hosts' locks held. ``addresses`` are those at which a machine has
+    to be reached for now, by name, instead of where it may be found: nothing else will do, and none
+    of them is remembered as good. ``leaving`` are the containers that this run stops and renames,
+    or in a dry run would.
     """
 
     intent: Intent
     state: StateFolder
     hosts: Mapping[str, Host] = field(default_factory=dict)
     selected: frozenset[str] = frozenset()
+    excluded: frozenset[str] = frozenset()
     facts: dict[str, HostFacts] = field(default_factory=dict)
     machines: dict[str, MachineFacts] = field(default_factory=dict)
     unreachable: dict[str, str] = field(default_factory=dict)
     host_keys: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
-    locks: dict[str, Closeable] = field(default_factory=dict)
+    locks: dict[str, Held] = field(default_factory=dict)
+    addresses: dict[str, str] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)

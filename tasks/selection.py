@@ -18,19 +18,21 @@ def select(intent: Intent, selectors: Sequence[str]) -> frozenset[str]:
     up, those after ``!`` are left out; with only such ones, or none, all others are chosen.
     Raises :class:`UsageError` with the nearest names where a selector or all of them match nothing.
     """
+    including = [selector for selector in selectors if not selector.startswith("!")]
+    chosen = {name for selector in including for name in _matches(intent, selector)}
     everything = frozenset(intent.names())
-    chosen: set[str] = set()
-    excluded: set[str] = set()
-    for selector in selectors:
-        exclude = selector.startswith("!")
-        (excluded if exclude else chosen).update(_matches(intent, selector.removeprefix("!")))
-    only_excluding = all(selector.startswith("!") for selector in selectors)
-    selected = (everything if only_excluding else frozenset(chosen)) - excluded
+    selected = (frozenset(chosen) if including else everything) - excluded(intent, selectors)
     if not selected:
         raise UsageError(
             f"{' '.join(selectors)} leaves no machine to work on", remedy="exclude fewer"
         )
     return selected
+
+
+def excluded(intent: Intent, selectors: Sequence[str]) -> frozenset[str]:
+    """The names of the machines that selectors leave out (see :func:`select`)."""
+    leaving_out = [selector[1:] for selector in selectors if selector.startswith("!")]
+    return frozenset(name for selector in leaving_out for name in _matches(intent, selector))
 
 
 def _matches(intent: Intent, selector: str) -> set[str]:

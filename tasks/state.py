@@ -17,6 +17,9 @@ from tasks.atomic_file import replace_text
 from tasks.certificate import ClientCertificate, make_client_certificate, read_client_certificate
 from tasks.errors import FleetError, LockedError, UsageError
 
+#: How many runs' reports are kept.
+KEPT_REPORTS = 50
+
 
 def default_state_folder(name: str) -> Path:
     """``$XDG_STATE_HOME/nornir-lxd-fleet/NAME``, by default under ~/.local/state."""
@@ -131,6 +134,28 @@ class StateFolder:
             kept = [line for line in old if not set(names.split(",")) & _names(line)]
             if kept + new != old:
                 self._write(self.known_hosts, "\n".join([*kept, *new]) + "\n")
+
+    def knows(self, name: str, host: str, port: int) -> bool:
+        """Whether an SSH host key of a machine is known here, by its name or by its address."""
+        try:
+            lines = self.known_hosts.read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return any({name, known_host(host, port)} & _names(line) for line in lines)
+
+    def keep_report(self, name: str, text: str) -> Path:
+        """Keep the report of a run as NAME.json, or NAME-2.json where there is one; its path.
+
+        The newest ``KEPT_REPORTS`` stay.
+        """
+        path, number = self.reports / f"{name}.json", 2
+        while path.exists():
+            path, number = self.reports / f"{name}-{number}.json", number + 1
+        self._write(path, text)
+        reports = sorted(self.reports.glob("*.json"), key=lambda kept: kept.stat().st_mtime_ns)
+        for old in reports[:-KEPT_REPORTS]:
+            old.unlink(missing_ok=True)
+        return path
 
     def _write(self, path: Path, text: str) -> None:
         """Write a file whole or not at all, 0600 (as mkstemp makes it)."""

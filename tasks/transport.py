@@ -12,7 +12,7 @@ import paramiko
 from nornir.core.configuration import Config
 from nornir.core.inventory import Host
 
-from tasks.errors import DeadlineError, UnreachableError, UsageError
+from tasks.errors import DeadlineError, FleetError, UnreachableError, UsageError
 from tasks.intent.model import Container, Machine
 from tasks.run import Run, run_of
 from tasks.shell import Completed, Shell
@@ -21,7 +21,8 @@ from tasks.ssh.host_keys import HostKeySources
 from tasks.ssh.host_lock import take_lock
 from tasks.ssh.login import CONNECT_DEADLINE, BrokenConnectionError, reason_of, tcp_socket
 
-#: Seconds until a container's network counts as not reachable from here.
+#: Seconds until a container's network counts as not reachable from here, or an address that is
+#: tried again and again: TCP's own repetitions come later and later.
 DIRECT_DEADLINE = 3.0
 #: Seconds that a command in a container gets to end by itself once its deadline has passed.
 GRACE = 5
@@ -47,7 +48,7 @@ def exec_shell_of(host: Host) -> Shell:
 
 
 def lock_host(host: Host) -> None:
-    """Take the lock on an LXD host, held until its connection closes or ``unlock_host``.
+    """Take the lock on an LXD host, held until its connection closes.
 
     Taken once a run; a connection opened anew takes it again. Raises :class:`LockedError`
     naming the host where another run holds it.
@@ -60,11 +61,25 @@ def lock_host(host: Host) -> None:
             run.locks[host.name] = take_lock(shell)
 
 
-def unlock_host(host: Host) -> None:
-    """Release the lock on an LXD host, if this run holds it."""
-    lock = run_of(host).locks.pop(host.name, None)
-    if lock:
-        lock.close()
+def reconnect(host: Host, address: str) -> Shell:
+    """A machine's shell over a new connection to exactly this address; the open one is closed.
+
+    The address is not remembered as good, and holds until :func:`settle`. Raises as
+    :func:`shell_of` does.
+    """
+    run = run_of(host)
+    run.addresses[host.name] = address
+    if "shell" in host.connections:
+        host.close_connection("shell")
+    return shell_of(host)
+
+
+def settle(host: Host, *, good: bool) -> None:
+    """End what :func:`reconnect` began; a ``good`` address is remembered from now on."""
+    run = run_of(host)
+    address = run.addresses.pop(host.name, None)
+    if good and address:
+        run.state.write_last_address(host.name, address)
 
 
 class MachineShell:
@@ -152,28 +167,45 @@ def _live(host: Host) -> SshShell:
         if "shell" in host.connections:
             shell: SshShell = host.connections["shell"].connection
             if shell.alive:
+                if not run.locks.get(host.name, shell).alive:
+                    _lock_again(host, run, shell)
                 return shell
             host.close_connection("shell")
         shell = _open(host, run)
-        if host.name in run.locks:
-            run.locks.pop(host.name).close()
-            run.count(host.name, "execs")
-            run.locks[host.name] = take_lock(shell)
+        _lock_again(host, run, shell)
         return shell
+
+
+def _lock_again(host: Host, run: Run, shell: SshShell) -> None:
+    """Take a lock anew that this run held and lost; without it, it goes no further there."""
+    if host.name not in run.locks:
+        return
+    run.locks[host.name].close()
+    run.count(host.name, "execs")
+    try:
+        run.locks[host.name] = take_lock(shell)
+    except FleetError:
+        host.close_connection("shell")  # so that whoever comes next has to take it as well
+        raise
 
 
 def _open(host: Host, run: Run) -> SshShell:
     machine = run.intent.machine(host.name)
-    hostname = host.hostname or machine.ssh.hostname
+    hostname = run.addresses.get(host.name) or host.hostname or machine.ssh.hostname
     port = host.port or machine.ssh.port
-    hostname, sock = _connect(run, machine, hostname, port)
+    try:
+        hostname, sock = _connect(run, machine, hostname, port)
+    except UnreachableError as error:
+        if machine.kind == "lxd" and machine.name not in run.addresses:
+            run.unreachable[machine.name] = str(error)
+        raise
     extras = {
         "sources": _host_keys(run, machine, hostname, port),
         "key_file": machine.ssh.key_file,
         "sock": sock,
     }
     plugin = host.open_connection("shell", Config(), hostname=hostname, port=port, extras=extras)
-    if machine.kind == "lxd" and not run.dry_run:
+    if machine.kind == "lxd" and not run.dry_run and machine.name not in run.addresses:
         run.state.write_last_address(machine.name, hostname)
     shell: SshShell = plugin.connection
     return shell
@@ -184,7 +216,7 @@ def _connect(
 ) -> tuple[str, socket.socket | paramiko.Channel]:
     """A connection to the machine's SSH port, and the address at which it was made."""
     container = isinstance(machine, Container)
-    deadline = DIRECT_DEADLINE if container else CONNECT_DEADLINE
+    deadline = DIRECT_DEADLINE if container or machine.name in run.addresses else CONNECT_DEADLINE
     try:
         return hostname, tcp_socket(hostname, port, where=machine.name, deadline=deadline)
     except UnreachableError as error:
@@ -193,7 +225,7 @@ def _connect(
         if isinstance(machine, Container):
             return hostname, _tunnel(run, machine, hostname, port, error)
         last = run.state.last_address(machine.name)
-        if last in (None, hostname):
+        if last in (None, hostname) or machine.name in run.addresses:
             raise
         return last, tcp_socket(last, port, where=machine.name, deadline=deadline)
 

@@ -14,6 +14,8 @@ from tasks.outcome import Record, failure, record
 from tasks.report import Report
 from tasks.run import run_of
 
+NOTHING_TO_DO = "none of these phases has to do with it"
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -27,10 +29,13 @@ class Leg:
 def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) -> Result:
     """Go through the phases until one fails or the run is asked to stop; book each one.
 
-    Records under ``containers`` in a phase's result are booked on these containers.
+    Records under ``containers`` in a phase's result are booked on these containers. A machine that
+    none of the phases asked for concerns is booked as skipped: it was not even contacted.
     """
     stop = run_of(task).stop
     entries: list[Record] = []
+    if book and not legs and not report.hosts[task.host.name].phases:
+        report.add(task.host.name, record("check", "skipped", message=NOTHING_TO_DO))
     for leg in legs:
         if stop.is_set():
             entry = record(leg.phase, "skipped", message="the run was asked to stop")

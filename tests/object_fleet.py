@@ -171,7 +171,7 @@ class Fleet:
         aliases = (
             [alias["name"] for alias in document["aliases"]]
             for document in self.objects.query(FIRST, "/1.0/images?recursion=1")
-            if image_created_by_us(document)
+            if image_created_by_us(document, FIRST)
         )
         return {
             names[0]: Image(names[0], server="https://images.example.net")

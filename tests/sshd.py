@@ -25,10 +25,12 @@ def why_no_sshd() -> str:
     return ""
 
 
-def make_key(path: Path, *, kind: str = "ed25519", passphrase: str = "") -> Path:
-    """A new SSH key in ``path``, its public half beside it."""
+def make_key(
+    path: Path, *, kind: str = "ed25519", passphrase: str = "", form: str = "RFC4716"
+) -> Path:
+    """A new SSH key in ``path``, its public half beside it; ``form`` as ssh-keygen's -m has it."""
     subprocess.run(
-        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-f", str(path)],
+        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-m", form, "-f", str(path)],
         check=True,
         timeout=30,
         stdin=subprocess.DEVNULL,

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tasks.actual import HostFacts, Link
+from tasks.actual import HostFacts, Link, LiveRoute, LxdFacts
 from tasks.bridges.compare import plan_bridges
-from tasks.bridges.render import member_of, render_netplan
+from tasks.bridges.naming import member_of
+from tasks.bridges.render import render_netplan
 from tasks.errors import FleetError
-from tasks.intent.model import Attachment, Bridge, LxdHost, Netplan, Ssh
+from tasks.intent.model import Attachment, Bridge, LxdHost, Netplan, Route, Ssh
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "bridges.yaml").read_text())
 
@@ -20,38 +21,53 @@ def lxd_host(
     *,
     nics: dict[str, str] | None = None,
     bridges: dict[str, dict[str, Any]] | None = None,
-    addresses: dict[str, str] | None = None,
+    addresses: dict[str, str | list[str]] | None = None,
     gateways: dict[str, str] | None = None,
+    macs: dict[str, str] | None = None,
+    routes: dict[str, list[dict[str, Any]]] | None = None,
     replaces: tuple[str, ...] = (),
     management: str | None = None,
     nameservers: tuple[str, ...] = (),
 ) -> LxdHost:
-    addresses, gateways = addresses or {}, gateways or {}
+    """A host as an inventory would give it, every network that is named attached."""
+    addresses, gateways, macs, routes = addresses or {}, gateways or {}, macs or {}, routes or {}
+    attachments = {}
+    for name in dict.fromkeys((*addresses, *macs)):
+        written = addresses.get(name, [])
+        own = [ip_interface(a) for a in ([written] if isinstance(written, str) else written)]
+        attachments[name] = Attachment(
+            name,
+            own[0] if own else None,
+            ip_address(gateways[name]) if name in gateways else None,
+            tuple(ip_address(n) for n in nameservers) if name in gateways else (),
+            mac=macs.get(name),
+            further=tuple(own[1:]),
+            routes=tuple(
+                Route(ip_network(r["to"]), ip_address(r["via"]), r.get("metric"))
+                for r in routes.get(name, [])
+            ),
+        )
     return LxdHost(
         name="host-01",
         ssh=Ssh("192.168.56.150"),
         management=management,
         nics=nics or {},
         bridges=tuple(Bridge(name, **body) for name, body in (bridges or {}).items()),
-        attachments={
-            name: Attachment(
-                name,
-                ip_interface(address),
-                ip_address(gateways[name]) if name in gateways else None,
-                tuple(ip_address(n) for n in nameservers) if name in gateways else (),
-            )
-            for name, address in addresses.items()
-        },
+        attachments=attachments,
         netplan=Netplan(replaces=tuple(replaces)),
     )
 
 
-def facts(
+def facts(  # noqa: PLR0917
     wanted: LxdHost,
     netplan: dict[str, str],
     links: dict[str, dict[str, Any]],
-    routes: list[list[str]] | None = None,
+    routes: list[list[Any]] | None = None,
+    instances: dict[str, dict[str, str]] | None = None,
+    pending: bool = False,
 ) -> HostFacts:
+    """A read of a host. ``routes`` are [gateway, link] or [gateway, link, to, metric]; in
+    ``instances`` a container's NIC maps to its end on the host, the bridge is the NIC's name."""
     ours = render_netplan(wanted) if wanted.bridges else ""
     return HostFacts(
         name="host-01",
@@ -66,8 +82,31 @@ def facts(
             )
             for name, body in links.items()
         },
-        default_routes=tuple((gateway, link) for gateway, link in routes or ()),
+        routes=tuple(live_route(*route) for route in routes or ()),
+        network_pending=pending,
+        lxd=LxdFacts(
+            instances={
+                name: {
+                    "status": "Running",
+                    "config": {f"volatile.{nic}.host_name": end for nic, end in nics.items()},
+                    "expanded_devices": {
+                        nic: {
+                            "type": "nic",
+                            "nictype": "bridged",
+                            "parent": nic.replace("if-", "br-"),
+                        }
+                        for nic in nics
+                    },
+                }
+                for name, nics in (instances or {}).items()
+            }
+        ),
     )
+
+
+def live_route(via: str, link: str, to: str = "", metric: int | None = None) -> LiveRoute:
+    everywhere = "::/0" if ":" in via else "0.0.0.0/0"
+    return LiveRoute(ip_network(to or everywhere), ip_address(via), link, metric)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
@@ -76,21 +115,27 @@ def test_plan(case: dict[str, Any]) -> None:
     actual = facts(wanted, **case["facts"])
     if "error" in case:
         with pytest.raises(FleetError) as caught:
-            plan_bridges(wanted, actual)
+            plan_bridges(wanted, actual, prune=case.get("prune", False))
         assert case["error"] in str(caught.value)
         assert caught.value.remedy
         return
-    plan = plan_bridges(wanted, actual)
+    plan = plan_bridges(wanted, actual, prune=case.get("prune", False))
     assert [[s.action, s.object, s.detail] for s in plan.steps] == case["steps"]
     assert list(plan.notes) == case.get("notes", [])
+    for line in case.get("diff", []):
+        assert line in plan.diff.splitlines()
+    words = [" ".join(words) for step in plan.steps for words in step.write]
+    for word in case.get("words", []):
+        assert word in words
     assert plan.reason == case.get("reason", "" if plan.steps else "the bridges are as wanted")
 
 
 def test_the_diff_shows_our_whole_new_file() -> None:
     wanted = lxd_host(nics={"mgmt": "enp1s0"}, bridges={"demo": {"nic": "mgmt"}})
     plan = plan_bridges(wanted, facts(wanted, {}, {"enp1s0": {}}))
-    added = [line[1:] for line in plan.diff.splitlines()[3:]]
+    added = [line[1:] for line in plan.diff.splitlines()[3:-1]]
     assert added == render_netplan(wanted).splitlines()
+    assert plan.diff.splitlines()[-1] == "+ bridge br-demo: over enp1s0"
 
 
 def test_rendering_a_bridge_with_everything() -> None:

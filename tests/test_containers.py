@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from tasks.actual import LxdFacts
-from tasks.containers import plan_container, plan_departed
+from tasks.containers import ContainerWrite, plan_container, plan_departed
+from tasks.containers.writes import update
 from tasks.errors import FleetError
 from tasks.intent.model import Attachment, Container, LxdHost, Profile, Ssh
 
@@ -39,7 +40,11 @@ def facts_of_case(case: dict[str, Any]) -> LxdFacts:
     for key, value in changes.items():
         merges = isinstance(value, dict)
         instance[key] = {**instance[key], **value} if merges else value
-    return LxdFacts(instances={"web-01": instance})
+    images = {
+        fingerprint: {"aliases": [{"name": name} for name in names]}
+        for fingerprint, names in case.get("images", {}).items()
+    }
+    return LxdFacts(instances={"web-01": instance}, images=images)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -52,7 +57,13 @@ def test_plan(case: dict[str, Any]) -> None:
         assert str(refused.value) == case["error"]
         return
     plan = plan_container(
-        container, HOST, PROFILES, facts, others=others, unread=case.get("unread", [])
+        container,
+        HOST,
+        PROFILES,
+        facts,
+        others=others,
+        unread=case.get("unread", []),
+        prune=case.get("prune", False),
     )
     assert [[s.action, s.object, s.detail] for s in plan.steps] == case["steps"]
     assert list(plan.notes) == case.get("notes", [])
@@ -64,12 +75,38 @@ def test_plan(case: dict[str, Any]) -> None:
         assert plan.reason == case["reason"]
 
 
+def test_an_update_sets_and_takes_out_and_leaves_the_rest() -> None:
+    now = {
+        "config": {"a": "1", "gone": "1", "volatile.uuid": "x"},
+        "devices": {"theirs": {"type": "none"}, "new": {"type": "none"}},
+        "status": "Running",
+    }
+    written: list[dict[str, Any]] = []
+
+    class Api:
+        def update(self, path: str, change: Any, **_: Any) -> None:
+            written.append({path: change(now)})
+
+    write = ContainerWrite(
+        "update", "web-01", {"a": "2"}, without_config=("gone",), without_devices=("theirs",)
+    )
+    update(Api(), write)  # type: ignore[arg-type]  # all that it uses of an API
+    assert written == [
+        {
+            "/1.0/instances/web-01": {
+                "config": {"a": "2", "volatile.uuid": "x"},
+                "devices": {"new": {"type": "none"}},
+            }
+        }
+    ]
+
+
 @pytest.mark.parametrize("case", DEPARTED.values(), ids=DEPARTED.keys())
 def test_departed(case: dict[str, Any]) -> None:
     plan = plan_departed(
         case["declared"],
         HOST.name,
-        LxdFacts(instances=case["instances"]),
+        LxdFacts(instances={n: {"name": n, **i} for n, i in case["instances"].items()}),
         date(2026, 2, 28),
         prune=case.get("prune", False),
     )

@@ -15,8 +15,9 @@ from tasks.containers import raise_containers, raising, writes
 from tasks.facts.host import facts_of
 from tasks.images import sync_images
 from tasks.intent.model import Attachment, Container, Profile
-from tasks.lxd_api.connection import LxdApi, api_of
-from tasks.ownership import CREATED, CREATED_KEY
+from tasks.lxd_api.api import LxdApi
+from tasks.lxd_api.connection import api_of
+from tasks.ownership import CREATED_KEY
 from tasks.profiles import sync_profiles
 from tasks.state import StateFolder
 from tests.lab import Lab
@@ -95,7 +96,7 @@ def test_raise_dry_then_real_then_nothing(objects: ObjectFleet) -> None:
     assert (one["status"], two["status"]) == ("Running", "Running")
     assert (one["profiles"], two["profiles"]) == ([], ["obj-web"])
     assert one["config"]["user.site"] == "ams"
-    assert one["config"][CREATED_KEY] == two["config"][CREATED_KEY] == CREATED
+    assert [one["config"][CREATED_KEY], two["config"][CREATED_KEY]] == ["obj-one", "obj-two"]
     assert facts_of(fleet.run.hosts[FIRST]).lxd.instances["obj-one"]["status"] == "Running"
 
     again = objects.open(WEB, lab_image(), ONE, TWO)
@@ -275,7 +276,7 @@ def test_what_a_killed_run_left_lxd_to_do_is_waited_for(
         "source": {"type": "image", "alias": "obj-minimal"},
         "profiles": [],
         "devices": ROOT_DISK,
-        "config": {CREATED_KEY: CREATED},
+        "config": {CREATED_KEY: "obj-one"},
     }
     api.start("POST", "/1.0/instances", body)
     unaware = fleet.do(raise_containers).result["containers"]["obj-one"]

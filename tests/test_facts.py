@@ -8,13 +8,13 @@ import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.actual import HostFacts, Link
+from tasks.actual import HostFacts, Link, LiveRoute
 from tasks.errors import FleetError
 from tasks.facts.host import LEAST_FREE, obstacles_of
 from tasks.facts.host_document import parse_facts
@@ -38,6 +38,10 @@ def encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
+def route(to: str, via: str, link: str, metric: int | None = None) -> LiveRoute:
+    return LiveRoute(ip_network(to), ip_address(via), link, metric)
+
+
 def test_a_bare_host() -> None:
     facts = parsed(recorded("bare"))
     assert (facts.name, facts.root, facts.systemd) == ("host-01", True, True)
@@ -51,7 +55,7 @@ def test_a_bare_host() -> None:
     assert facts.links["enp1s0"].addresses == (ip_interface("192.168.56.152/24"),)
     assert facts.links["enp1s0"].up
     assert not facts.links["eno2"].up
-    assert facts.default_routes == (("192.168.56.1", "enp1s0"),)
+    assert facts.routes == (route("0.0.0.0/0", "192.168.56.1", "enp1s0"),)
     assert facts.created == frozenset()
     assert facts.clients["root"].path == "/root/.config/lxc"
     assert facts.clients["root"].certificate is None
@@ -68,7 +72,8 @@ def test_a_host_that_is_set_up() -> None:
     assert bridge.addresses == (ip_interface("192.168.56.152/24"), ip_interface("2001:db8::10/64"))
     assert facts.links["enp1s0"].master == "br-demo"
     assert facts.links["enp1s0"].addresses == ()
-    assert facts.default_routes == (("192.168.56.1", "br-demo"),)
+    assert facts.routes == (route("0.0.0.0/0", "192.168.56.1", "br-demo"),)
+    assert (bridge.stp, bridge.forward_delay) == (False, 15.0)
     assert facts.created == {"trust sidn-demo-03", "remote root sidn-demo-03"}
     assert facts.lxd.running
     assert facts.lxd.server["config"]["core.https_address"] == "[::]:8443"
@@ -112,8 +117,14 @@ def test_routes_of_both_kinds_and_those_without_a_gateway() -> None:
     document["routes"] = encoded(
         "default via 10.0.0.1 dev br-demo proto static \ndefault dev wg0 scope link\n"
         "default via fe80::1 dev br-six proto ra metric 1024 pref medium\n"
+        "10.0.0.0/24 dev br-demo proto kernel scope link src 10.0.0.10 \n"
+        "10.64.0.0/10 via 10.0.0.9 dev br-demo proto static metric 50 linkdown\n"
     )
-    assert parsed(document).default_routes == (("10.0.0.1", "br-demo"), ("fe80::1", "br-six"))
+    assert parsed(document).routes == (
+        route("0.0.0.0/0", "10.0.0.1", "br-demo"),
+        route("::/0", "fe80::1", "br-six", 1024),
+        route("10.64.0.0/10", "10.0.0.9", "br-demo", 50),
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +19,7 @@ from tasks.fleet import derive_hostname, open_fleet
 from tasks.run import run_of
 
 ROOT = Path(__file__).parent.parent
+CONFIGS = yaml.safe_load((ROOT / "tests" / "cases" / "settings.yaml").read_text())
 HOSTS = {
     "host-01": {"groups": ["lxd-host"], "data": {"addresses": {"mgmt": "192.0.2.10"}}},
     "host-02": {
@@ -130,6 +132,12 @@ class TestOpen:
         (folder.parent / "config.yaml").write_text(yaml.safe_dump(config))
         assert run_of(open_fleet(folder)).state.path == tmp_path / expected
 
+    def test_workers_of_the_config_unless_an_argument_says_otherwise(self, folder: Path) -> None:
+        config = {"runner": {"options": {"num_workers": 7}}}
+        (folder.parent / "config.yaml").write_text(yaml.safe_dump(config))
+        assert open_fleet(folder).config.runner.options == {"num_workers": 7}
+        assert open_fleet(folder, workers=3).config.runner.options == {"num_workers": 3}
+
     def test_nornirs_own_settings_hold(self, folder: Path) -> None:
         config = {"core": {"raise_on_error": True}, "inventory": {"transform_function": "none"}}
         (folder.parent / "config.yaml").write_text(yaml.safe_dump(config))
@@ -151,12 +159,13 @@ class TestRefusal:
         with pytest.raises(UsageError, match=r"no hosts.yaml"):
             open_fleet(folder)
 
-    @pytest.mark.parametrize("text", ["- a list", "user_defined: 3", "a: [", "\0"])
-    def test_a_broken_config(self, folder: Path, text: str) -> None:
-        (folder.parent / "config.yaml").write_text(text)
-        with pytest.raises(UsageError, match=r"config.yaml") as refused:
+    @pytest.mark.parametrize("case", CONFIGS, ids=lambda case: case["name"])
+    def test_a_mistaken_config(self, folder: Path, case: dict[str, Any]) -> None:
+        file = folder.parent / "config.yaml"
+        file.write_text(case["text"])
+        with pytest.raises(InventoryError) as refused:
             open_fleet(folder)
-        assert "\n" not in str(refused.value)
+        assert [m.removeprefix(str(file)) for m in refused.value.mistakes] == case["mistakes"]
 
     def test_a_mistake_in_the_inventory(self, folder: Path) -> None:
         (folder / "hosts.yaml").write_text("host-01:\nhost-02: {groups: [nobody]}\n")

@@ -24,7 +24,7 @@ from tasks.errors import FleetError
 from tasks.fingerprint import image_fingerprint
 from tasks.images import plan_images, sync_images
 from tasks.intent.model import Image, LxdHost, Ssh
-from tasks.ownership import CREATED, IMAGE_PROPERTY
+from tasks.ownership import IMAGE_PROPERTY
 from tests.lab import GATEWAY, Lab
 from tests.object_fleet import FIRST, ObjectFleet, lab_objects
 
@@ -32,10 +32,11 @@ CASES = yaml.safe_load((Path(__file__).parent / "cases" / "images.yaml").read_te
 SERVER = "https://images.example.net"
 
 
-def image_document(aliases: list[str], ours: bool) -> dict[str, Any]:
+def image_document(aliases: list[str], ours: bool | str) -> dict[str, Any]:
+    mark = {IMAGE_PROPERTY: "voice-01" if ours is True else ours} if ours else {}
     return {
         "aliases": [{"name": alias, "description": ""} for alias in aliases],
-        "properties": {"os": "Debian", **({IMAGE_PROPERTY: CREATED} if ours else {})},
+        "properties": {"os": "Debian", **mark},
     }
 
 
@@ -147,7 +148,7 @@ def test_upload_dry_then_real_then_nothing(objects: ObjectFleet, tmp_path: Path)
     assert (real.changed, real.diff) == (True, dry.diff), real.result["message"]
     assert aliases(objects) == {"obj-tiny": fingerprint_of(image)}
     document = objects.query(FIRST, f"/1.0/images/{fingerprint_of(image)}")
-    assert document["properties"] == {"os": "obj", IMAGE_PROPERTY: CREATED}
+    assert document["properties"] == {"os": "obj", IMAGE_PROPERTY: FIRST}
 
     again = objects.open(image)
     second = again.do(sync_images)
@@ -223,7 +224,7 @@ def test_from_a_simplestreams_server(objects: ObjectFleet, tmp_path: Path) -> No
         assert aliases(objects) == {"obj-streamed": fingerprint_of(image)}
         document = objects.query(FIRST, f"/1.0/images/{fingerprint_of(image)}")
         assert document["auto_update"] is True
-        assert document["properties"][IMAGE_PROPERTY] == CREATED
+        assert document["properties"][IMAGE_PROPERTY] == FIRST
         assert not fleet.do(sync_images).changed
         missing = objects.open(Image("obj-other", server=server, alias="obj/2"))
         failed = missing.do(sync_images)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from tasks.errors import InventoryError
 from tasks.intent import load_intent
 from tasks.intent.documents import read_document
 from tasks.mistakes import Mistakes
-from tests.test_intent_mistakes import write
+from tests.sshd import make_key
+from tests.test_intent_mistakes import mistakes_of, write
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMEdYBnyMstO/gtkr/0yp9hyFWpzHM+U4obRc0hV+g8Q example\n"
@@ -37,7 +39,7 @@ def lab_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (cache / "images" / image).mkdir(parents=True)
         (cache / "images" / image / "metadata.tar.xz").touch()
         (cache / "images" / image / "rootfs.squashfs").touch()
-    (cache / "id_ed25519").touch()
+    make_key(cache / "id_ed25519")
     (cache / "id_ed25519.pub").write_text(KEY)
     monkeypatch.setenv("HOME", str(tmp_path))
     return cache
@@ -77,6 +79,31 @@ def test_demo_without_the_lab_says_what_is_missing(
         load_intent(INVENTORY / "demo")
     missing = [line for line in caught.value.mistakes if ".cache/nornir-lxd-fleet-lab" in line]
     assert len(missing) == len(caught.value.mistakes) == 9
+
+
+@pytest.mark.parametrize(
+    ("left", "what"),
+    [
+        (None, "there is no such file, and hosts name groups"),
+        ("# nothing yet\n", "declares no group, and hosts name groups"),
+    ],
+)
+def test_without_its_groups_an_inventory_has_one_mistake(
+    lab_files: Path, tmp_path: Path, left: str | None, what: str
+) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(INVENTORY / "demo", folder)
+    (folder / "groups.yaml").unlink()
+    if left is not None:
+        (folder / "groups.yaml").write_text(left)
+    assert mistakes_of(folder) == [
+        f"{folder}/groups.yaml: {what}; declare there: demo, lxd-host, web"
+    ]
+
+
+def test_without_groups_that_nobody_names_nothing_is_wrong(tmp_path: Path) -> None:
+    hosts = {"sbc-01": {"hostname": "192.0.2.1", "data": {"machine": True}}}
+    assert mistakes_of(write(tmp_path / "fleet", {"hosts": hosts})) == []
 
 
 def test_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

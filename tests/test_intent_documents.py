@@ -28,11 +28,34 @@ def test_case(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert document.content == case["content"]
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
-    (tmp_path / "hosts.yaml").write_bytes(b"web-01: {data: {site: \xff\xfe}}\n")
+@pytest.mark.parametrize(
+    ("raw", "mistake"),
+    [
+        (
+            b"web-01: {}\nweb-02: {data: {site: Z\xfcrich}}\n",
+            "hosts.yaml:2: is not UTF-8: its byte 0xfc on this line is not; "
+            "write this line anew, or save the file as UTF-8",
+        ),
+        (
+            "web-01: {}\n".encode("utf-16"),
+            "hosts.yaml:1: is not UTF-8: its byte 0xff on this line is not; "
+            "write this line anew, or save the file as UTF-8",
+        ),
+        (
+            b"web-01: {}\n\nweb-02: {data: {site: \x07}}\n",
+            "hosts.yaml:3: holds the control character 0x07, which YAML does not take; "
+            "take it out of this line",
+        ),
+    ],
+)
+def test_bytes_that_are_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes, mistake: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hosts.yaml").write_bytes(raw)
     mistakes = Mistakes()
-    assert read_document(tmp_path / "hosts.yaml", "host", mistakes).broken
-    assert "is not YAML" in mistakes.lines()[0]
+    assert read_document(Path("hosts.yaml"), "host", mistakes).broken
+    assert list(mistakes.lines()) == [mistake]
 
 
 def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:

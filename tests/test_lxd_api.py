@@ -23,7 +23,7 @@ from tasks.errors import (
     LxdUnreachableError,
     LxdUntrustedError,
 )
-from tasks.lxd_api.connection import LxdApi
+from tasks.lxd_api.api import LxdApi
 from tasks.lxd_api.errors import unreachable
 from tasks.lxd_api.operation import follow
 from tasks.lxd_api.session import LxdSession

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +14,7 @@ import yaml
 from nornir.core.task import Result, Task
 
 from tasks.bridges import configure_bridges
-from tasks.bridges.render import render_netplan
 from tasks.facts.host import check_host, facts_of, gather_facts
-from tasks.intent import load_intent
 from tasks.lxd_api.connection import api_of
 from tasks.lxd_server import setup_lxd
 from tasks.onhost import on_host
@@ -28,8 +25,6 @@ from tests.spare_host import INSTALLER, NAME, SpareHost
 
 pytestmark = pytest.mark.lab
 
-PRODUCTION = Path(__file__).parent / "cases" / "netplan_production.yaml"
-VOICE = Path(__file__).parent.parent / "inventory" / "voice"
 OURS = "/etc/netplan/60-nornir-lxd-fleet.yaml"
 BACKUPS = "/var/lib/nornir-lxd-fleet/backup"
 NETWORK = """
@@ -86,44 +81,6 @@ def test_a_dry_run_on_a_bare_host_shows_all_and_changes_nothing(spare: SpareHost
     ]
     assert run.exchanges[NAME] == {"execs": 1, "requests": 0}
     assert not list(run.state.path.rglob("*.crt"))
-
-
-def test_the_voice_inventory_gives_the_network_that_was_written_by_hand(spare: SpareHost) -> None:
-    """By netplan's own words: what it makes of both files for networkd."""
-    by_hand = generated(spare, PRODUCTION.read_text())
-    ours = generated(spare, render_netplan(load_intent(VOICE).lxd_hosts["voice-01"]))
-    local = {line for line in ours if line[0].startswith("10-netplan-br-local.")}
-    assert local
-    assert by_hand - ours == {("10-netplan-br-public.network", "Network", "Gateway=194.109.16.129")}
-    added = ours - by_hand - local
-    assert {line for line in added if line[1] == "Route"} == {
-        ("10-netplan-br-public.network", "Route", "Destination=0.0.0.0/0"),
-        ("10-netplan-br-public.network", "Route", "Gateway=194.109.16.129"),
-    }
-    # no spanning tree, no address from the wire, no boot that waits for an unplugged cable
-    assert {line[1:] for line in added if line[1] != "Route"} == {
-        ("Bridge", "STP=false"),
-        ("Network", "IPv6AcceptRA=no"),
-        ("Link", "RequiredForOnline=no"),
-    }
-
-
-def generated(spare: SpareHost, text: str) -> set[tuple[str, str, str]]:
-    """``(file, section, line)`` of all that netplan generates for networkd."""
-    listed = spare.sh(
-        "root=$(mktemp -d); mkdir -p $root/etc/netplan; umask 077\n"
-        f"cat >$root/etc/netplan/a.yaml <<'NETPLAN'\n{text}\nNETPLAN\n"
-        "netplan generate --root-dir $root 2>/dev/null || exit\n"
-        "cd $root/run/systemd/network && grep . * && rm -r $root"
-    )
-    found = set()
-    section = ""
-    for file, _, line in (entry.partition(":") for entry in listed.splitlines()):
-        if line.startswith("["):
-            section = line.strip("[]")
-        else:
-            found.add((file, section, line))
-    return found
 
 
 def test_a_nic_that_is_not_there_is_refused_with_those_that_are(spare: SpareHost) -> None:

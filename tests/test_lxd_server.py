@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -14,6 +15,7 @@ from tasks.errors import FleetError
 from tasks.intent.model import LxdHost, LxdServer, Pool, Ssh
 from tasks.intent.secret import Secret
 from tasks.lxd_server.plan import Controller, OnHost, Request, plan_lxd
+from tasks.onhost import on_host
 from tasks.ownership import created_by_us
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "lxd_server.yaml").read_text())
@@ -120,3 +122,50 @@ def test_a_new_pool_carries_our_mark_and_an_existing_one_is_not_marked(tmp_path:
     changed = updated.steps[0].write
     assert isinstance(changed, Request)
     assert changed.body == {"config": {"rsync.bwlimit": "1MB"}}
+
+
+class Here:
+    """``setup_lxd.sh`` on this machine, with stand-ins for the programs that it calls."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.calls = folder / "calls"
+        for name in ("apt-get", "snap", "lxd", "lxc"):
+            self.program(name, "true")
+
+    def program(self, name: str, script: str) -> None:
+        path = self.bin / name
+        path.write_text(f'#!/bin/sh\necho "{name} $1" >>{self.calls}\n{script}\n')
+        path.chmod(0o755)
+
+    def run(self, *arguments: str, seconds: int = 700) -> subprocess.CompletedProcess[str]:
+        script = on_host("setup_lxd", *arguments)
+        for what, instead in (
+            ("\nPATH=", f"\nPATH={self.bin}:"),
+            ("/run/nornir", f"{self.bin}/nornir"),
+            ("+ 700", f"+ {seconds}"),
+        ):
+            assert what in script
+            script = script.replace(what, instead)
+        return subprocess.run(
+            ["sh", "-s"], input=script, capture_output=True, text=True, timeout=30, check=False
+        )
+
+
+@pytest.mark.parametrize(("package", "program"), [("snap", "snap"), ("deb", "apt-get")])
+class TestInstallation:
+    def test_one_that_fails_ends_it(self, tmp_path: Path, package: str, program: str) -> None:
+        here = Here(tmp_path)
+        here.program(program, "echo no network >&2; exit 7")
+        done = here.run("install", package, "listen", ":8443")
+        assert (done.returncode, done.stderr) == (7, "no network\n")
+        assert here.calls.read_text().split()[::2] == [program]
+
+    def test_one_that_hangs_is_ended(self, tmp_path: Path, package: str, program: str) -> None:
+        here = Here(tmp_path)
+        here.program(program, "exec sleep 20")
+        done = here.run("install", package, seconds=1)
+        assert done.returncode == 124
+        assert done.stderr == f"{program} was ended: LXD was not installed within the deadline\n"
+        assert here.calls.read_text().split()[::2] == [program]

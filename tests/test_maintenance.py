@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -15,15 +16,19 @@ from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
-from tasks.errors import UsageError
+from tasks.errors import DeadlineError, UnreachableError, UsageError
 from tasks.intent.model import Container, HealthCheck, Maintenance, Ssh
+from tasks.maintenance import upgrade, upgrade_packages
 from tasks.maintenance.health import judge, parse
-from tasks.maintenance.jobs import chosen
-from tasks.maintenance.maintain import why_not
+from tasks.maintenance.jobs import JOBS, Job, chosen
+from tasks.maintenance.maintain import maintain, why_not
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, next_turns, turns_of
 from tasks.maintenance.upgrade import happened, simulated
-from tests.machines import container_of, fleet_of, host_of
+from tasks.outcome import record
+from tasks.run import run_of
+from tasks.shell import Completed
+from tests.machines import HOST, container_of, fleet_of, host_of, run_on
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "maintenance.yaml").read_text())
 
@@ -182,6 +187,41 @@ def test_what_happened_to_packages(case: dict[str, Any]) -> None:
     assert plan.diff == case["diff"]
 
 
+@pytest.mark.parametrize(
+    ("said", "dry_run", "changed"),
+    [
+        (DeadlineError("it did not end", where="box"), False, True),
+        (DeadlineError("it did not end", where="box"), True, False),
+        (Completed(1, b"# before\na 1\n# after\na 2\n", b"E: b"), False, True),
+        (Completed(1, b"# before\na 1\n# after\na 1\n", b"E: b"), False, False),
+        (None, False, False),
+    ],
+)
+def test_an_upgrade_that_fails_has_changed_what_it_has_or_may_have(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    said: Completed | Exception | None,
+    dry_run: bool,
+    changed: bool,
+) -> None:
+    class Machine:
+        def run(self, *_: Any, **__: Any) -> Completed:
+            if isinstance(said, Completed):
+                return said
+            assert said
+            raise said
+
+    def shell_of(_: Host) -> Machine:
+        if said is None:
+            raise UnreachableError("no answer", where="box")
+        return Machine()
+
+    monkeypatch.setattr(upgrade, "shell_of", shell_of)
+    nr = fleet_of(tmp_path, host_of())
+    record = run_on(nr, HOST, upgrade_packages, dry_run=dry_run)
+    assert (record["status"] != "ok", record["changed"]) == (True, changed)
+
+
 @cases("health")
 def test_what_is_wrong_with_a_machine(case: dict[str, Any]) -> None:
     checks = [HealthCheck(kind, argument) for kind, argument in case["checks"]]
@@ -201,3 +241,29 @@ def test_what_is_wrong_with_a_machine(case: dict[str, Any]) -> None:
 def test_why_a_container_is_skipped(lxd: LxdFacts, reason: str) -> None:
     web = Container("web", Ssh("192.0.2.1"), on="host")
     assert why_not(web, HostFacts("host", lxd=lxd)) == reason
+
+
+@cases("there")
+def test_a_container_that_is_not_there_is_not_well_where_it_should_be(
+    case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nr = fleet_of(tmp_path, container_of("web", "192.0.2.1", running=case["declared"] == "running"))
+    instances = {"web": {"status": case["status"]}} if case["status"] else {}
+
+    def answer(host: Host) -> HostFacts:
+        read = HostFacts(host.name, lxd=LxdFacts(running=True, instances=instances))
+        run_of(host).facts[host.name] = read
+        return read
+
+    def well(task: Task) -> Result:
+        return Result(host=task.host, result=record("health", "ok", message="well"))
+
+    module = sys.modules[maintain.__module__]  # its name is also the function's
+    monkeypatch.setattr(module, "facts_of", answer)
+    monkeypatch.setattr(module, "lock_host", lambda host: None)
+    monkeypatch.setitem(JOBS, "health", Job(well, changes=False))
+    monkeypatch.setattr(run_of(nr), "selected", frozenset({"web"}))
+    report = maintain(nr, case["jobs"])
+    found = [[p["phase"], p["status"], p["message"]] for p in report.hosts["web"].phases]
+    assert found == case["booked"]
+    assert report.exit_status() == case["exit"]

@@ -290,7 +290,7 @@ def test_a_service_that_an_upgrade_breaks_keeps_its_pair_from_it(
         machine.build("rep-tool", "2.0")
 
 
-def test_a_stopped_container_is_skipped_and_the_others_go_on(
+def test_a_stopped_container_is_not_well_and_the_others_go_on(
     machines: dict[str, Machine], state: Path
 ) -> None:
     machines["rep-2"].lxc("stop -f rep-2")
@@ -299,8 +299,10 @@ def test_a_stopped_container_is_skipped_and_the_others_go_on(
     finally:
         machines["rep-2"].lxc("start rep-2")
     assert statuses(report)["rep-1"] == [("health", "ok")]
-    assert report.hosts["rep-2"].phases[0]["message"] == "it is stopped on sidn-demo-02"
-    assert report.exit_status() == 0
+    assert statuses(report)["rep-2"] == [("health", "failed")]
+    why = "it is stopped on sidn-demo-02, declared running"
+    assert report.hosts["rep-2"].phases[0]["message"] == why
+    assert report.exit_status() == 1
 
 
 def test_a_second_controller_does_nothing_while_the_first_holds_the_host(

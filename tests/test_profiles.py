@@ -14,8 +14,8 @@ from tasks.actual import LxdFacts
 from tasks.containers import raise_containers
 from tasks.images import sync_images
 from tasks.intent.model import LxdHost, Profile, Ssh
-from tasks.lxd_api.connection import LxdApi
-from tasks.ownership import CREATED, CREATED_KEY
+from tasks.lxd_api.api import LxdApi
+from tasks.ownership import CREATED_KEY
 from tasks.profiles import plan_profiles, sync_profiles
 from tests.lab import Lab
 from tests.object_fleet import (
@@ -94,7 +94,7 @@ def test_create_dry_then_real_then_nothing(objects: ObjectFleet) -> None:
     assert (real.changed, real.failed, real.diff) == (True, False, dry.diff), real.result
     assert [s["action"] for s in real.result["steps"]] == ["create"]
     made = profile(objects, "obj-web")
-    assert made["config"] == {**WEB.config, CREATED_KEY: CREATED}
+    assert made["config"] == {**WEB.config, CREATED_KEY: "obj-web"}
     assert made["devices"] == WEB.devices
     assert made["description"] == WEB.description
 
@@ -119,7 +119,7 @@ def test_update_takes_out_what_is_not_declared_and_keeps_the_mark(objects: Objec
     assert profile(objects, "obj-web")["config"]["limits.memory"] == "128MiB"
     real = fleet.do(sync_profiles)
     assert real.result["status"] == "changed", real.result["message"]
-    assert profile(objects, "obj-web")["config"] == {**WEB.config, CREATED_KEY: CREATED}
+    assert profile(objects, "obj-web")["config"] == {**WEB.config, CREATED_KEY: "obj-web"}
     assert profile(objects, "obj-web")["devices"] == WEB.devices
     fleet.close()
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def own_facts(case: dict[str, Any]) -> HostFacts:
     return HostFacts(
         name="host-01",
         clients=clients,
-        created=frozenset(case.get("created", ())),
+        created=frozenset(map(whole, case.get("created", ()))),
         lxd=LxdFacts("deb", True, certificate=certificate("SERVER-host-01"), certificates=trusted),
     )
 
@@ -82,6 +83,13 @@ def peer_facts(case: dict[str, Any], peer: LxdHost) -> HostFacts | None:
     )
 
 
+def whole(text: str, length: int | None = None) -> str:
+    """A text of a case with its fingerprints in place of their names."""
+    return re.sub(
+        r"FINGERPRINT ([\w-]+)", lambda m: fingerprint_of(certificate(m[1]))[:length], text
+    )
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_plan(case: dict[str, Any]) -> None:
     users = tuple(case.get("users", ("root",)))
@@ -90,16 +98,10 @@ def test_plan(case: dict[str, Any]) -> None:
     peers = [Peer(own, actual), Peer(other, peer_facts(case, other))]
     plan = plan_remotes(own, actual, peers, dry=case.get("dry", False))
 
-    def spelt(word: str) -> str:
-        if not word.startswith("FINGERPRINT "):
-            return word
-        name, comma, rest = word.removeprefix("FINGERPRINT ").partition(",")
-        return fingerprint_of(certificate(name))[:12] + comma + rest
-
     assert [[s.action, s.object, s.detail] for s in plan.steps] == [
-        [spelt(word) for word in step] for step in case["steps"]
+        [whole(word, 12) for word in step] for step in case["steps"]
     ]
-    assert list(plan.notes) == case.get("notes", [])
+    assert list(plan.notes) == [whole(note, 12) for note in case.get("notes", [])]
 
 
 def planned_input(config: str) -> list[list[str]]:
@@ -141,6 +143,12 @@ def test_foreign_remotes_default_remote_and_aliases_are_kept() -> None:
     assert after == {"default-remote": "backup", "aliases": {"ll": "list -cns"}}
     assert remotes == {**before["remotes"], "host-02": {**entry(2), "global": True}}
     assert list(remotes) == list(before["remotes"])
+
+
+def test_what_was_trusted_is_remembered_by_its_fingerprint() -> None:
+    """By its name alone somebody else's certificate of that name would count as ours later."""
+    created = [line[1:] for line in planned_input("") if line[0] == "created"]
+    assert ["trust", "host-02", fingerprint_of(certificate("host-02-root"))] in created
 
 
 def test_a_user_without_config_gets_one() -> None:

@@ -17,12 +17,18 @@ from nornir.core.plugins.inventory import InventoryPluginRegister
 from nornir.core.task import Result, Task
 from rich.console import Console
 
+from tasks.intent.model import Intent
 from tasks.outcome import Record, Status, record
 from tasks.plan import Plan, Step
 from tasks.report import Report, to_rows, write_json, write_private
-from tasks.terminal.present import as_table, as_text, present
+from tasks.run import RUN_KEY, Run
+from tasks.state import StateFolder
+from tasks.terminal.present import as_text, present
 from tasks.terminal.progress import Progress
+from tasks.terminal.table import as_table
+from tasks.walk import walk
 
+EMPTY = Intent(Path("none"), {}, {}, {}, {}, {}, {})
 ANSI = re.compile(r"\x1b\[")
 STEP = Step("create", "profile demo", None, "not there yet", "+++ profile demo\n+config: {}")
 
@@ -261,8 +267,22 @@ def test_a_dry_run_says_pending_and_shows_the_diffs() -> None:
         "    +++ profile demo",
         "    +config: {}",
     ]
-    assert "dry run: 1 with pending changes" in text
-    assert "changed" not in text
+    assert text.splitlines()[-1] == "provision demo: 1 pending; dry run, nothing was changed; 0.0s"
+    assert "1 changed" not in text
+
+
+def test_a_machine_that_no_phase_has_to_do_with_is_skipped_with_the_reason(
+    nornir: Nornir,
+) -> None:
+    report = Report("provision", "demo")
+    report.declare("one", "machine")
+    nornir.inventory.hosts["one"].defaults.data[RUN_KEY] = Run(EMPTY, StateFolder(Path("none")))
+    nornir.filter(name="one").run(task=lambda task: walk(task, [], report))
+    assert report.exit_status() == 0
+    assert as_text(report).splitlines()[:2] == [
+        "one skipped 0.0s",
+        "  check skipped: none of these phases has to do with it",
+    ]
 
 
 def test_a_note_is_shown_though_nothing_changed() -> None:
@@ -359,6 +379,11 @@ def part(task: Task) -> Result:
     return Result(host=task.host)
 
 
+def containers(task: Task) -> Result:
+    mine = {"web": entry("containers", "changed", seconds=2.5), "db": entry("containers", "ok")}
+    return Result(host=task.host, result={**entry("containers", "ok"), "containers": mine})
+
+
 def bridges(task: Task) -> Result:
     task.run(task=part, name="a part of it")
     return Result(host=task.host, result=entry("bridges", "changed"))
@@ -383,6 +408,21 @@ def test_progress_tells_a_pipe_each_phase_as_it_ends(nornir: Nornir) -> None:
         "one bridges changed Ns",
         "two bridges changed Ns",
         "two lxd failed Ns",
+    ]
+
+
+def test_progress_tells_what_became_of_each_container(nornir: Nornir) -> None:
+    def raising(task: Task) -> Result:
+        task.run(task=containers, name="containers")
+        return Result(host=task.host)
+
+    stream = io.StringIO()
+    with Progress(stream=stream) as progress:
+        nornir.filter(name="one").with_processors([progress]).run(task=raising)
+    assert stream.getvalue().splitlines() == [
+        "web containers changed 2.5s",
+        "db containers ok 0.0s",
+        "one containers ok 0.0s",
     ]
 
 

@@ -28,7 +28,7 @@ from tasks.errors import (
 from tasks.ssh.connection import CHANNELS, SshShell, open_shell
 from tasks.ssh.host_keys import HostKeySources
 from tasks.ssh.host_lock import LOCK_FILE, take_lock
-from tasks.ssh.login import BrokenConnectionError
+from tasks.ssh.login import BrokenConnectionError, shown_key
 from tasks.state import StateFolder
 from tests.sshd import Sshd, fingerprint, free_port, make_key, why_no_sshd
 
@@ -175,8 +175,13 @@ class TestRefusal:
 
     def test_no_key_file(self, sshd: Sshd, tmp_path: Path) -> None:
         missing = tmp_path / "missing"
-        with pytest.raises(LoginError, match=f"{missing} does not exist"):
+        with pytest.raises(LoginError, match=f"box: ssh_key.* there is no file {missing}; make"):
             open_shell("127.0.0.1", sshd.port, sshd.user, sources=sshd.sources(), key_file=missing)
+
+    def test_a_key_file_that_holds_no_key(self, sshd: Sshd) -> None:
+        other = Path("/etc/passwd")
+        with pytest.raises(LoginError, match=f"box: ssh_key.* {other} is not a private SSH key"):
+            open_shell("127.0.0.1", sshd.port, sshd.user, sources=sshd.sources(), key_file=other)
 
     def test_refusals_leave_no_socket_behind(self, sshd: Sshd, tmp_path: Path) -> None:
         other = make_key(tmp_path / "other")
@@ -205,7 +210,7 @@ class TestHostKeys:
         said = str(refused.value)
         assert said.startswith("box: ")
         assert shown in said
-        assert f"--host-key box={shown}" in said
+        assert f"run provision.py with --host-key box={shown}" in said  # status.py has it not
         assert "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub" in said
 
     def test_learned_with_the_right_fingerprint(self, sshd: Sshd, tmp_path: Path) -> None:
@@ -286,6 +291,34 @@ class TestHostKeys:
         key = sshd.public(sshd.host_keys["ed25519"])
         state.learn_host_key("box", "192.0.2.1", 22, key)
         sshd.shell(declared=None, state=state.known_hosts).close()
+
+    def test_a_key_of_another_machine_at_the_address_is_not_this_ones(
+        self, sshd: Sshd, tmp_path: Path
+    ) -> None:
+        state = StateFolder(tmp_path)
+        key = sshd.public(sshd.host_keys["ed25519"])
+        state.learn_host_key("web-04", "127.0.0.1", sshd.port, key)
+        with pytest.raises(HostKeyError) as refused:
+            sshd.shell(declared=None, state=state.known_hosts)
+        said = str(refused.value)
+        assert said.startswith(f"box: [127.0.0.1]:{sshd.port} answers as web-04, by its SSH host")
+        assert "stop web-04, or give one of the two another address" in said
+        shown = fingerprint(sshd.folder / "host_ed25519.pub")
+        assert "if web-04 is what box was called before, run provision.py with" in said
+        assert f"--host-key box={shown}" in said
+        sshd.shell(declared=None, state=state.known_hosts, accepted=shown).close()
+
+    def test_the_key_that_an_address_shows(self, sshd: Sshd) -> None:
+        shown = shown_key("127.0.0.1", sshd.port, deadline=5)
+        assert shown is not None
+        assert shown.fingerprint == fingerprint(sshd.folder / "host_ed25519.pub")
+        assert shown_key("127.0.0.1", free_port(), deadline=1) is None
+
+    def test_no_key_is_shown_by_what_is_no_ssh_server(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mute:
+            started = time.monotonic()
+            assert shown_key("127.0.0.1", mute.getsockname()[1], deadline=0.3) is None
+            assert time.monotonic() - started < 3
 
     def test_nothing_is_logged_in_before_the_key_is_verified(
         self, sshd: Sshd, monkeypatch: pytest.MonkeyPatch

@@ -165,6 +165,16 @@ class TestHostKeys:
         state.learn_host_key("web-02", "192.0.2.1", 22, OTHER)
         assert state.known_hosts.read_text() == f"web-02,192.0.2.1 {OTHER}\n"
 
+    def test_whether_a_machine_is_known_by_its_whole_name_or_address(
+        self, state: StateFolder
+    ) -> None:
+        assert not state.knows("web-1", "192.0.2.1", 22)
+        state.learn_host_key("web-11", "192.0.2.11", 22, KEY)
+        assert not state.knows("web-1", "192.0.2.1", 22)
+        assert not state.knows("web-12", "192.0.2.11", 2222)
+        assert state.knows("web-11", "192.0.2.99", 22)
+        assert state.knows("web-12", "192.0.2.11", 22)
+
     def test_many_at_once(self, state: StateFolder) -> None:
         def learn(number: int) -> None:
             state.learn_host_key(f"web-{number}", f"192.0.2.{number}", 22, KEY)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nornir.core.inventory import Host
 from rich.console import Console
 
 from tasks.actual import ClientFolder, HostFacts, Link, LxdFacts
@@ -19,6 +20,7 @@ from tasks.intent.model import Intent
 from tasks.ownership import marked
 from tasks.picture import fleet_picture
 from tasks.picture.canvas import width_of
+from tasks.run import run_of
 from tasks.status.compare import compare_profiles, host_status
 from tasks.status.report import StatusReport
 from tasks.status.view import as_plain, as_view, show_status
@@ -172,10 +174,91 @@ def test_a_limit_shows_the_selected_containers_only(demo: Intent) -> None:
     assert [c.name for c in status.containers] == ["web-01"]
 
 
+def status_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+                 *limit: str) -> list[str]:  # fmt: skip
+    """What status.py prints of hosts that answer as :func:`facts` has them."""
+
+    def answer(host: Host) -> HostFacts:
+        first = host.name == "sidn-demo-01"
+        read = facts() if first else facts(host.name, instances={})
+        run_of(host).facts[host.name] = read
+        return read
+
+    monkeypatch.setattr("tasks.status.read.facts_of", answer)
+    arguments = [word for selector in limit for word in ("--limit", selector)]
+    assert status_command(["--inventory", str(INVENTORIES / "demo"), *arguments]) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("limit", "hosts", "containers"),
+    [
+        ((), "2 LXD hosts", {"control", "web-01", "web-02", "web-03", "web-04"}),
+        (("sidn-demo-01",), "1 LXD host", {"control", "web-01", "web-02"}),
+        (("sidn-demo-01", "!web-01"), "1 LXD host", {"control", "web-02"}),
+        (("sidn-demo-01", "web-03"), "2 LXD hosts", {"control", "web-01", "web-02", "web-03"}),
+        (("web-01",), "1 LXD host", {"web-01"}),
+        (("!web-*",), "2 LXD hosts", {"control"}),
+    ],
+)
+def test_a_host_selected_shows_its_containers(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    limit: tuple[str, ...],
+    hosts: str,
+    containers: set[str],
+) -> None:
+    lines = status_lines(capsys, monkeypatch, *limit)
+    shown = {line.split()[0] for line in lines if line.startswith(("  web-", "  control"))}
+    assert shown == containers
+    assert re.search(f": {hosts};", lines[-1])
+
+
+def test_what_is_not_as_declared_is_marked(demo: Intent) -> None:
+    stray = {"control": {"name": "control", "status": "Frozen"},
+             "web-01": {"name": "web-01", "status": "Running"}}  # fmt: skip
+    stopped = replace(demo.containers["web-01"], running=False)
+    intent = replace(demo, containers={**demo.containers, "web-01": stopped})
+    text = as_plain(report_of(intent, facts(instances=stray)))
+    assert re.search(r"^  control +frozen, declared running ", text, re.MULTILINE)
+    assert re.search(r"^  web-01 +running, declared stopped ", text, re.MULTILINE)
+    assert re.search(r"^  web-02 +missing  ", text, re.MULTILINE)
+    assert (
+        report_of(intent, facts(instances=stray)).to_dict()["hosts"]["sidn-demo-01"]["containers"][
+            "web-01"
+        ]["wanted"]
+        == "stopped"
+    )
+
+
+@pytest.mark.parametrize(
+    ("base", "shown"),
+    [
+        ({}, "cloud-init"),  # nothing is known of it
+        ({"volatile.base_image": FINGERPRINT}, "minimal"),
+        ({"volatile.base_image": "f" * 64}, "also"),
+        ({"volatile.base_image": "d" * 64}, "d" * 12),
+        ({"volatile.base_image": "e" * 64}, "cloud-init"),
+    ],
+)
+def test_the_image_is_the_one_that_a_container_was_made_from(
+    demo: Intent, base: dict[str, str], shown: str
+) -> None:
+    images = {
+        FINGERPRINT: {"aliases": [{"name": "minimal"}]},
+        "f" * 64: {"aliases": [{"name": "also"}]},
+        "e" * 64: {"aliases": [{"name": "other"}, {"name": "cloud-init"}]},
+    }
+    instances = {"control": {"name": "control", "status": "Running", "config": base}}
+    read = facts(images=images, instances=instances)
+    status = host_status(demo, "sidn-demo-01", read, selected={"control"})
+    assert [c.image for c in status.containers] == [shown]
+
+
 def test_profiles_are_held_host_against_host(demo: Intent) -> None:
     first = {
         "default": profile("default", used=3),
-        "demo": profile("demo", marked({"limits.cpu": "1"})),
+        "demo": profile("demo", marked("demo", {"limits.cpu": "1"})),
         "mine": profile("mine"),
     }
     second = {"default": profile("default"), "demo": profile("demo", {"limits.cpu": "2"})}
@@ -196,7 +279,7 @@ def test_profiles_are_held_host_against_host(demo: Intent) -> None:
 def test_our_mark_is_no_difference_between_profiles(demo: Intent) -> None:
     read = {
         name: facts(name, profiles={"demo": profile("demo", config)})
-        for name, config in (("sidn-demo-01", marked({})), ("sidn-demo-02", {}))
+        for name, config in (("sidn-demo-01", marked("demo", {})), ("sidn-demo-02", {}))
     }
     assert all(not p.differing for p in compare_profiles(demo, read))
 
@@ -307,6 +390,16 @@ def test_status_of_the_lab(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert texts(picture.read_text())
     assert status_command(["--inventory", str(INVENTORIES / "demo"), "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["inventory"] == "demo"
+
+
+def test_a_picture_is_svg_and_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        status_command(["--picture", str(tmp_path / "fleet.png")])
+    assert refused.value.code == 2
+    assert "fleet.png does not end in .svg, and SVG is what is drawn" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_selector_that_matches_nothing_is_wrong_usage(

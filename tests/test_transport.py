@@ -27,12 +27,13 @@ from tasks.errors import (
     UsageError,
 )
 from tasks.intent.model import Container, Intent, LxdHost, Machine, Ssh
-from tasks.lxd_api.connection import LxdApi, LxdConnection, api_of
+from tasks.lxd_api.api import LxdApi
+from tasks.lxd_api.connection import LxdConnection, api_of
 from tasks.run import RUN_KEY, Run, run_of
 from tasks.ssh.connection import ShellConnection
 from tasks.ssh.host_lock import take_lock
 from tasks.state import StateFolder
-from tasks.transport import exec_shell_of, lock_host, shell_of, unlock_host
+from tasks.transport import exec_shell_of, lock_host, shell_of
 from tests import lab as lab_places
 from tests.lab import HOST_ADDRESSES, HOST_NAMES, Lab
 from tests.sshd import Sshd, fingerprint, free_port, why_no_sshd
@@ -192,7 +193,7 @@ class TestLock:
         assert run_of(host).exchanges["box"]["execs"] == 1
         with pytest.raises(LockedError):
             self.as_another(sshd, monkeypatch)
-        unlock_host(host)
+        run_of(host).locks["box"].close()
         self.retry(sshd, monkeypatch)
 
     def test_released_with_the_connection(

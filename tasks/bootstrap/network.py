@@ -39,7 +39,8 @@ def resolv_conf(attachments: Sequence[Attachment]) -> str:
 
 def _networkd(attachment: Attachment) -> str:
     lines = ["[Match]", f"Name={attachment.interface}", "", "[Network]"]
-    lines += [f"Address={attachment.address}", "IPv6AcceptRA=no"]
+    lines += [f"Address={address}" for address in attachment.addresses]
+    lines.append("IPv6AcceptRA=no")
     if attachment.gateway:
         lines.append(f"Gateway={attachment.gateway}")
     lines += [f"DNS={server}" for server in attachment.nameservers]
@@ -49,12 +50,13 @@ def _networkd(attachment: Attachment) -> str:
 
 
 def _ifupdown(attachment: Attachment) -> str:
-    family = "inet6" if attachment.address and attachment.address.version == 6 else "inet"
     lines = [f"auto {attachment.interface}"]
-    lines.append(f"iface {attachment.interface} {family} static")
-    lines.append(f"    address {attachment.address}")
-    if attachment.gateway:
-        lines.append(f"    gateway {attachment.gateway}")
+    for address in attachment.addresses:
+        family = "inet6" if address.version == 6 else "inet"
+        lines.append(f"iface {attachment.interface} {family} static")
+        lines.append(f"    address {address}")
+        if attachment.gateway and address == attachment.address:
+            lines.append(f"    gateway {attachment.gateway}")
     return "\n".join([*lines, ""])
 
 
@@ -72,7 +74,7 @@ def _ethernet(attachment: Attachment) -> Mapping[str, Any]:
         "dhcp4": False,
         "dhcp6": False,
         "accept-ra": False,
-        "addresses": [str(attachment.address)],
+        "addresses": [str(address) for address in attachment.addresses],
     }
     if attachment.gateway:
         anywhere = "::/0" if attachment.gateway.version == 6 else "0.0.0.0/0"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.actual import MachineFacts
 from tasks.bootstrap.network import network_files, resolv_conf
-from tasks.intent.model import Attachment, Container, File, Image, Machine
+from tasks.intent.model import Attachment, Container, File, Image, Interface, Machine
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT, file_step, keys_step
 from tasks.machine.paths import (
@@ -30,7 +30,7 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     ``actual`` without anything in it (``over`` is "") plans a container that does not run yet.
     """
     static = [a for a in container.attachments.values() if a.address]
-    ours = image.network_config is None
+    ours = image.network_config is None or _has_no_cloud_init(static, actual)
     steps: list[Step[Calls]] = []
     if ours and static:
         steps += _network(static, actual)
@@ -41,6 +41,12 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     steps += _root(container, actual)
     steps += _sshd(actual)
     return Plan(tuple(steps), _reason(steps), tuple(_notes(static, actual, ours=ours)))
+
+
+def _has_no_cloud_init(static: Sequence[Attachment], actual: MachineFacts) -> bool:
+    """Whether it was made from another image than the declared one, and lacks its network."""
+    without = bool(actual.over) and actual.cloud_init == "absent"
+    return without and any(_missing(attachment, actual) for attachment in static)
 
 
 def plan_host_bootstrap(machine: Machine, actual: MachineFacts) -> Plan[Calls]:
@@ -79,10 +85,14 @@ def _network(static: Sequence[Attachment], actual: MachineFacts) -> Steps:
         for file in network_files(actual.network_tool, static)
         if (step := _open_file_step(file, actual))
     ]
-    missing = [a for a in static if a.address not in actual.addresses.get(a.interface, ())]
+    missing = [(a.interface, address) for a in static for address in _missing(a, actual)]
     if not written and not missing:
         return
-    awaited = (Call("await_address", (a.interface, str(a.address))) for a in static)
+    awaited = (
+        Call("await_address", (a.interface, str(address)))
+        for a in static
+        for address in a.addresses
+    )
     yield Step(
         "update" if any(step.action == "update" for step in written) else "create",
         what,
@@ -92,13 +102,18 @@ def _network(static: Sequence[Attachment], actual: MachineFacts) -> Steps:
             *awaited,
         ),
         detail=f"by {actual.network_tool}"
-        + "".join(f", {a.address} is not on {a.interface}" for a in missing),
+        + "".join(f", {address} is not on {interface}" for interface, address in missing),
         diff="\n".join(step.diff for step in written),
     )
 
 
+def _missing(attachment: Attachment, actual: MachineFacts) -> list[Interface]:
+    there = actual.addresses.get(attachment.interface, ())
+    return [address for address in attachment.addresses if address not in there]
+
+
 def _shown(attachment: Attachment) -> dict[str, object]:
-    shown: dict[str, object] = {"address": str(attachment.address)}
+    shown: dict[str, object] = {"address": ", ".join(map(str, attachment.addresses))}
     if attachment.gateway:
         shown["gateway"] = str(attachment.gateway)
     if attachment.nameservers:
@@ -216,5 +231,5 @@ def _notes(static: Sequence[Attachment], actual: MachineFacts, *, ours: bool) ->
         yield f"cloud-init ended with errors: {actual.cloud_init_errors}"
     if actual.over and not ours:
         for attachment in static:
-            if attachment.address not in actual.addresses.get(attachment.interface, ()):
-                yield f"cloud-init did not set {attachment.address} on {attachment.interface}"
+            for address in _missing(attachment, actual):
+                yield f"cloud-init did not set {address} on {attachment.interface}"

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 
+import paramiko
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts
+from tasks.bootstrap.holder import see_that_it_is_free
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
-from tasks.errors import FleetError, UnreachableError
-from tasks.facts.machine import is_there, machine_facts_of, read_machine
+from tasks.errors import FleetError, HostKeyError, UnreachableError
+from tasks.facts.machine import (
+    is_known,
+    is_there,
+    machine_facts_of,
+    read_machine,
+    why_not_foreseen,
+)
 from tasks.intent.model import Container
 from tasks.machine.change import Call, Calls, Clock, apply_calls
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
+from tasks.shell import Shell
+from tasks.ssh.login import shown_key
 from tasks.transport import exec_shell_of, shell_of
+
+#: Seconds for a connection to an address that should be nobody's yet.
+PROBE_DEADLINE = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +42,8 @@ def bootstrap_container(task: Task, dry_run: bool | None = None) -> Result:
     change over exec, one proof over SSH. ``bootstrap.deadline`` bounds all of it.
 
     Arguments:
-        dry_run: only say what would be done; a container that does not run is planned as new.
+        dry_run: only say what would be done; a container that does not exist yet is planned from
+            nothing, of one that is stopped nothing is foreseen.
 
     ``Result.result`` is the phase's record (see :func:`tasks.outcome.record`).
     """
@@ -37,7 +52,14 @@ def bootstrap_container(task: Task, dry_run: bool | None = None) -> Result:
         reason = "declared as not running"
         return result_of(task, record("bootstrap", "skipped", message=reason))
     bootstrap = _ContainerBootstrap(task.host, container, dry=task.is_dry_run(dry_run))
-    return converge(task, "bootstrap", plan=bootstrap.plan, apply=bootstrap.apply, dry_run=dry_run)
+    return converge(
+        task,
+        "bootstrap",
+        plan=bootstrap.plan,
+        apply=bootstrap.apply,
+        dry_run=dry_run,
+        ready=bootstrap.ready,
+    )
 
 
 class _ContainerBootstrap:
@@ -53,6 +75,9 @@ class _ContainerBootstrap:
 
     def plan(self, fresh: bool) -> Plan[Calls]:
         """Read, plan, and keep what was read for the next phase."""
+        why = why_not_foreseen(self.host) if self.dry else ""
+        if why:
+            return Plan(notes=(why,))
         facts = self._over_ssh() if fresh else self._read()
         plan = plan_bootstrap(self.container, self.image, facts)
         if facts.over == "exec" and not self.dry and not plan.changed:
@@ -61,6 +86,10 @@ class _ContainerBootstrap:
             plan = plan_bootstrap(self.container, self.image, facts)
         self.run.machines[self.host.name] = facts
         return plan
+
+    def ready(self) -> None:
+        """The LXD host answers: exec goes over its SSH."""
+        shell_of(self.run.hosts[self.container.on])
 
     def apply(self, plan: Plan[Calls]) -> None:
         """Over exec: a change of the network does not cut the branch it sits on."""
@@ -74,14 +103,33 @@ class _ContainerBootstrap:
         self._learn("\n".join(told))
 
     def _read(self) -> MachineFacts:
-        if self.dry and not is_there(self.host):
-            return MachineFacts(self.host.name)
-        return machine_facts_of(self.host, deadline=self.clock.left, over_exec=True)
+        with ThreadPoolExecutor(1) as pool:
+            # side by side with the read: an address that nobody has keeps one waiting
+            shown = None if is_known(self.host, self.container) else pool.submit(self._shown_key)
+            facts = MachineFacts(self.host.name)
+            if not self.dry or is_there(self.host):
+                facts = machine_facts_of(self.host, deadline=self.clock.left, over_exec=True)
+        if facts.over != "ssh":
+            key = shown.result() if shown else self._shown_key()
+            if key:
+                see_that_it_is_free(self.container, facts, key, self.run)
+        return facts
+
+    def _shown_key(self) -> paramiko.PKey | None:
+        ssh = self.container.ssh
+        return shown_key(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE)
 
     def _over_ssh(self) -> MachineFacts:
         try:
             shell = shell_of(self.host)
             return read_machine(shell, self.container, deadline=self.clock.left)
+        except HostKeyError as error:
+            raise FleetError(
+                f"bootstrapped over exec, but another machine answers at "
+                f"{self.container.ssh.hostname}: {error.what}",
+                where=self.host.name,
+                remedy="find that machine and give one of the two another address",
+            ) from error
         except UnreachableError as error:
             raise FleetError(
                 f"bootstrapped over exec, but SSH does not answer: {error.what}",
@@ -120,4 +168,7 @@ def bootstrap_host(task: Task, dry_run: bool | None = None) -> Result:
         run.machines.pop(host.name, None)
         apply_calls(shell_of(host), "bootstrap", plan, clock)
 
-    return converge(task, "bootstrap", plan=plan, apply=apply, dry_run=dry_run)
+    def ready() -> Shell:
+        return shell_of(host)
+
+    return converge(task, "bootstrap", plan=plan, apply=apply, dry_run=dry_run, ready=ready)

@@ -2,143 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
-
-import yaml
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tasks.actual import HostFacts
-from tasks.bridges.conflicts import refuse_conflicts
-from tasks.bridges.render import member_of, render_netplan
+from tasks.bridges.conflicts import refuse_conflicts, refuse_strangers
+from tasks.bridges.former import Departed, Former, departed_of, former_of
+from tasks.bridges.live import Words, live_steps, ports_of
+from tasks.bridges.naming import member_of
+from tasks.bridges.render import render_netplan
 from tasks.errors import FleetError
-from tasks.intent.model import Bridge, LxdHost
+from tasks.intent.model import LxdHost
 from tasks.plan import Plan, Step, text_diff
 
-#: What a step changes: our file, a foreign one, a live link. All is done as one change.
-NetworkWrite = Literal["file", "take over", "live", "unplug", "strip"]
 
-
-def plan_bridges(wanted: LxdHost, actual: HostFacts) -> Plan[NetworkWrite]:
+def plan_bridges(wanted: LxdHost, actual: HostFacts, *, prune: bool = False) -> Plan[Words]:
     """The steps from the host's network as it is to the bridges that it shall have.
 
+    Arguments:
+        prune: remove the bridges and vlans of our file that the inventory no longer has; without
+            it they are reported and stay, in the file as well.
+
     Raises :class:`~tasks.errors.FleetError` where another netplan file that the inventory does not
-    let us take over configures one of the same links.
+    let us take over configures one of the same links, where a bridge to be removed carries
+    containers, and while an earlier change waits for its confirmation.
     """
     if not wanted.bridges:
         return Plan(reason="no bridges declared")
-    text = render_netplan(wanted)
+    if actual.network_pending:
+        raise FleetError(
+            "an earlier change of its network is not confirmed yet, nothing was touched",
+            where=wanted.name,
+            remedy=f"it is undone within {wanted.netplan.confirm_seconds:.0f} s; "
+            "run again after that",
+        )
+    former = former_of(wanted, actual)
+    text = wanted_text(wanted, actual, prune=prune)
     refuse_conflicts(wanted, actual, text)
-    _refuse_moved_vlans(wanted, actual)
     steps = (
         *_takeovers(wanted, actual),
         *_file(wanted, actual, text),
-        *(step for bridge in wanted.bridges for step in _live(wanted, actual, bridge)),
-        *_unplugged(wanted, actual),
-        *_stripped(wanted, actual),
+        *link_steps(wanted, actual, former, prune=prune),
     )
-    left = set(_former_bridges(wanted, actual)) - {bridge.name for bridge in wanted.bridges}
-    notes = [f"bridge {name} is no longer in the inventory, left as it is" for name in sorted(left)]
-    return Plan(steps, reason="" if steps else "the bridges are as wanted", notes=tuple(notes))
+    return Plan(
+        steps,
+        reason="" if steps else "the bridges are as wanted",
+        notes=() if prune else tuple(_left(departed_of(wanted, former))),
+    )
 
 
-def _takeovers(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[NetworkWrite]]:
+def link_steps(
+    wanted: LxdHost, actual: HostFacts, former: Former, *, prune: bool
+) -> tuple[Step[Words], ...]:
+    """What is to be done to the live links; nothing is left once the change has arrived.
+
+    Arguments:
+        former: our file before the change: the leftovers that it names are ours.
+
+    Raises :class:`~tasks.errors.FleetError` as :func:`plan_bridges` does.
+    """
+    steps = (
+        *_moved_vlans(wanted, actual, former),
+        *live_steps(wanted, actual, former),
+        *_strangers(wanted, actual, former),
+        *(_removals(wanted, actual, former) if prune else ()),
+    )
+    return tuple(replace(step, diff=_line(step)) for step in steps)
+
+
+def _line(step: Step[Words]) -> str:
+    """A link's line in the diff: added, removed or changed."""
+    sign = {"create": "+", "delete": "-"}.get(step.action, "~")
+    what = step.object if sign != "~" or step.action == "update" else f"{step.action} {step.object}"
+    return f"{sign} {what}: {step.detail}" if step.detail else f"{sign} {what}"
+
+
+def wanted_text(wanted: LxdHost, actual: HostFacts, *, prune: bool) -> str:
+    """What our file on this host shall hold."""
+    departed = departed_of(wanted, former_of(wanted, actual))
+    return render_netplan(wanted, None if prune else departed)
+
+
+def _left(departed: Departed) -> Iterator[str]:
+    for kind, there in (("bridge", departed.bridges), ("vlan", departed.vlans)):
+        for name in sorted(there):
+            yield f"{kind} {name} is no longer in the inventory and stays; --prune removes it"
+
+
+def _takeovers(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[Words]]:
     for path in wanted.netplan.replaces:
         if path in actual.netplan:
             yield Step(
                 "take over",
                 path,
-                "take over",
+                (("replace", path),),
                 detail="moved to /var/lib/nornir-lxd-fleet/backup",
             )
 
 
-def _file(wanted: LxdHost, actual: HostFacts, text: str) -> Iterable[Step[NetworkWrite]]:
+def _file(wanted: LxdHost, actual: HostFacts, text: str) -> Iterable[Step[Words]]:
     path = wanted.netplan.file
     before = actual.netplan.get(path)
     if before != text:
         yield Step(
             "create" if before is None else "update",
             path,
-            "file",
+            (),
             diff=text_diff(before or "", text, path),
         )
 
 
-def _live(wanted: LxdHost, actual: HostFacts, bridge: Bridge) -> Iterable[Step[NetworkWrite]]:
-    """What is missing of one bridge among the live links: one step that says all of it."""
-    link = actual.links.get(bridge.name)
-    member = member_of(wanted, bridge)
-    attachment = wanted.attachments.get(bridge.network)
-    address = attachment.address if attachment else None
-    if link is None:
-        parts = (f"over {member}" if member else "without a NIC", f"with {address}" * bool(address))
-        detail = " ".join(part for part in parts if part)
-        yield Step("create", f"bridge {bridge.name}", "live", detail)
-        return
-    missing = []
-    plugged = actual.links.get(member) if member else None
-    if member and (plugged is None or plugged.master != bridge.name):
-        missing.append(f"plug in {member}")
-    if plugged:
-        missing += [f"take {left} off {member}" for left in plugged.addresses]
-    if address and address not in link.addresses:
-        missing.append(f"address {address}")
-    if attachment and attachment.gateway:
-        gateway = str(attachment.gateway)
-        if (gateway, bridge.name) not in actual.default_routes:
-            missing.append(f"default route {gateway}")
-    if bridge.mtu and link.mtu != bridge.mtu:
-        missing.append(f"mtu {bridge.mtu}")
-    if not link.up:
-        missing.append("up")
-    if missing:
-        yield Step("update", f"bridge {bridge.name}", "live", ", ".join(missing))
+def _moved_vlans(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[Step[Words]]:
+    """networkd never changes a vlan that exists: one of ours is deleted and made anew."""
+    for bridge in wanted.bridges:
+        name = member_of(wanted, bridge)
+        vlan = actual.links.get(name) if name and bridge.vlan is not None else None
+        nic = wanted.nics[bridge.nic] if bridge.nic else ""
+        if not name or not vlan or (vlan.vlan_id, vlan.vlan_link) == (bridge.vlan, nic):
+            continue
+        if name not in former.vlans:
+            raise FleetError(
+                f"{name} is there already and not ours, with id {vlan.vlan_id} on "
+                f"{vlan.vlan_link}; the inventory wants id {bridge.vlan} on {nic}",
+                where=wanted.name,
+                remedy=f"delete it by hand at a quiet moment (ip link delete {name}), "
+                "then run again",
+            )
+        words = (
+            ("delete", name),
+            ("vlan", name, nic, str(bridge.vlan)),
+            ("plug", name, bridge.name),
+        )
+        yield Step("move", f"vlan {name}", words, f"from {vlan.vlan_link} to {nic}, made anew")
 
 
-def _unplugged(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[NetworkWrite]]:
-    """The members that our file had and no longer has: networkd itself never lets go of them."""
-    members = {member_of(wanted, bridge) for bridge in wanted.bridges}
-    for bridge, body in _former_bridges(wanted, actual).items():
-        for member in set(body.get("interfaces") or ()) - members:
-            link = actual.links.get(member)
-            if link and link.master == bridge:
-                yield Step("unplug", member, "unplug", detail=f"from {bridge}")
-
-
-def _stripped(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[NetworkWrite]]:
+def _strangers(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[Step[Words]]:
     """The links that have a bridge's address, and keep it since no file configures them any more.
 
     Such a host would seem to be reachable, until its next boot.
     """
     members = {member_of(wanted, bridge) for bridge in wanted.bridges}
-    for bridge in wanted.bridges:
-        attachment = wanted.attachments.get(bridge.network)
-        for link in actual.links.values():
-            for address in link.addresses if link.name not in (bridge.name, *members) else ():
-                if attachment and attachment.address and address.ip == attachment.address.ip:
-                    yield Step("strip", link.name, "strip", detail=str(address))
+    bridges = {bridge.name for bridge in wanted.bridges}
+    own = {a.ip for at in wanted.attachments.values() for a in at.addresses}
+    for link in actual.links.values():
+        if link.name in bridges | members:
+            continue
+        for address in (a for a in link.addresses if a.ip in own):
+            if link.name not in former.bridges:
+                refuse_strangers(wanted, actual, link, address)
+            yield Step("strip", link.name, (("strip", link.name, str(address)),), str(address))
 
 
-def _former_bridges(wanted: LxdHost, actual: HostFacts) -> dict[str, dict[str, Any]]:
-    """The bridges in our file as it is on the host."""
-    try:
-        document = yaml.safe_load(actual.netplan.get(wanted.netplan.file, ""))
-        return dict(document["network"]["bridges"])
-    except (yaml.YAMLError, TypeError, KeyError):
-        return {}  # none there, or spoilt by hand: it is written anew
+def _removals(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[Step[Words]]:
+    departed = departed_of(wanted, former)
+    for name in departed.bridges:
+        _refuse_carrying(wanted, actual, former, name)
+        if name in actual.links:
+            yield Step("delete", f"bridge {name}", (("delete", name),))
+    for name in departed.vlans:
+        if name in actual.links:
+            yield Step("delete", f"vlan {name}", (("delete", name),))
 
 
-def _refuse_moved_vlans(wanted: LxdHost, actual: HostFacts) -> None:
-    """networkd never changes a vlan that exists, and deleting one cuts off what is behind it."""
-    for bridge in wanted.bridges:
-        name = member_of(wanted, bridge)
-        vlan = actual.links.get(name) if name and bridge.vlan is not None else None
-        nic = wanted.nics[bridge.nic] if bridge.nic else None
-        if vlan and (vlan.vlan_id, vlan.vlan_link) != (bridge.vlan, nic):
-            raise FleetError(
-                f"{vlan.name} is id {vlan.vlan_id} on {vlan.vlan_link}, the inventory wants "
-                f"id {bridge.vlan} on {nic}",
-                where=wanted.name,
-                remedy=f"delete it by hand at a quiet moment (ip link delete {vlan.name}), "
-                "then run again",
-            )
+def _refuse_carrying(wanted: LxdHost, actual: HostFacts, former: Former, bridge: str) -> None:
+    """Refuse to remove a bridge with anything plugged in but the members that our file gave it."""
+    carried = [port for port in ports_of(actual) if port.bridge == bridge]
+    ours = {*former.members(bridge), *(port.link for port in carried)}
+    plugged = [link.name for link in actual.links.values() if link.master == bridge]
+    others = [name for name in plugged if name not in ours]
+    carrying = [*dict.fromkeys(port.container for port in carried), *others]
+    if carrying:
+        raise FleetError(
+            f"bridge {bridge} is to be removed, but carries {', '.join(carrying)}",
+            where=wanted.name,
+            remedy="unplug these first (another profile, or stop the containers), "
+            f"or keep {bridge} in the inventory",
+        )

@@ -11,7 +11,7 @@ import yaml
 
 from tasks.actual import HostFacts, Link
 from tasks.errors import FleetError
-from tasks.intent.model import LxdHost
+from tasks.intent.model import Interface, LxdHost
 
 #: netplan reads these in this order of precedence: a file hides its namesakes further on.
 FOLDERS = ("/run/netplan", "/etc/netplan", "/lib/netplan")
@@ -55,6 +55,22 @@ def _refuse_other_managers(wanted: LxdHost, actual: HostFacts) -> None:
             remedy="look at /etc/network/interfaces and NetworkManager, and write that address "
             "into a netplan file which is listed under netplan.replaces",
         )
+
+
+def refuse_strangers(wanted: LxdHost, actual: HostFacts, link: Link, address: Interface) -> None:
+    """Refuse a host's address on another link, unless a file that we take over put it there.
+
+    Taking it off that link would be the only thing to do, and nobody has said that we may.
+    """
+    for path in wanted.netplan.replaces:
+        if path in actual.netplan and _defines(_parsed(path, actual), link.name, link.mac):
+            return
+    raise FleetError(
+        f"{link.name} has the address {address}, which the inventory gives to one of its bridges",
+        where=wanted.name,
+        remedy=f"take it off {link.name} by hand, list the netplan file that configures it under "
+        "netplan.replaces, or mend `nics`",
+    )
 
 
 def _defines(document: Any, name: str, mac: str) -> bool:

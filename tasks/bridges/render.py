@@ -7,29 +7,33 @@ from typing import Any
 
 import yaml
 
-from tasks.errors import FleetError
-from tasks.intent.model import Attachment, Bridge, LxdHost
+from tasks.bridges.former import Departed
+from tasks.bridges.naming import member_of
+from tasks.intent.model import Attachment, Bridge, LxdHost, Route
 
+#: What Linux gives an Ethernet interface, in bytes.
+DEFAULT_MTU = 1500
 HEADER = """\
 # Managed by nornir-lxd-fleet: every NIC and vlan of this host in a bridge.
 # Changes made here are lost at the next run; change the inventory instead.
 """
-#: Linux: IFNAMSIZ less the closing zero.
-LONGEST_INTERFACE_NAME = 15
 
 
-def render_netplan(host: LxdHost) -> str:
+def render_netplan(host: LxdHost, departed: Departed | None = None) -> str:
     """The text of our netplan file: the NICs, vlans and bridges of one host.
 
-    Understood alike by netplan 0.36 (Ubuntu 18.04) and newer: the default route is written as
+    Understood alike by netplan 0.99 (Ubuntu 18.04) and newer: the default route is written as
     ``to: 0.0.0.0/0``, since ``gateway4`` is deprecated and ``to: default`` is too new.
+
+    Arguments:
+        departed: what the file had before and the inventory no longer has; kept as it was.
     """
-    network: dict[str, Any] = {"version": 2, "renderer": "networkd"}
-    network["ethernets"] = {
+    departed = departed or Departed()
+    ethernets = {
         host.nics[role]: _member(host, [b for b in host.bridges if b.nic == role])
         for role in dict.fromkeys(b.nic for b in host.bridges if b.nic)
     }
-    network["vlans"] = {
+    vlans = {
         member_of(host, bridge): {
             "id": bridge.vlan,
             "link": host.nics[bridge.nic],
@@ -38,46 +42,33 @@ def render_netplan(host: LxdHost) -> str:
         for bridge in host.bridges
         if bridge.nic and bridge.vlan is not None
     }
-    network["bridges"] = {bridge.name: _bridge(host, bridge) for bridge in host.bridges}
+    bridges = {bridge.name: _bridge(host, bridge) for bridge in host.bridges}
+    network: dict[str, Any] = {
+        "version": 2,
+        "renderer": "networkd",
+        "ethernets": {**ethernets, **departed.ethernets},
+        "vlans": {**vlans, **departed.vlans},
+        "bridges": {**bridges, **departed.bridges},
+    }
     wanted = {"network": {key: value for key, value in network.items() if value}}
     return HEADER + yaml.safe_dump(wanted, sort_keys=False, default_flow_style=False)
-
-
-def member_of(host: LxdHost, bridge: Bridge) -> str | None:
-    """The interface that is plugged into a bridge: its NIC, the vlan on it, or none.
-
-    A vlan is named ``vlan.ID``; where an earlier bridge of this host has the same id on another
-    NIC, the later one is named after its NIC, ``NIC.ID``.
-    Raises :class:`FleetError` where that name would be too long for an interface.
-    """
-    if not bridge.nic:
-        return None
-    nic = host.nics[bridge.nic]
-    if bridge.vlan is None:
-        return nic
-    first = next(b for b in host.bridges if b.nic and b.vlan == bridge.vlan)
-    if first.nic == bridge.nic:
-        return f"vlan.{bridge.vlan}"
-    name = f"{nic}.{bridge.vlan}"
-    if len(name) > LONGEST_INTERFACE_NAME:
-        raise FleetError(
-            f"vlan {bridge.vlan} on {nic} cannot be named {name}: an interface name has at most "
-            f"{LONGEST_INTERFACE_NAME} characters",
-            where=f"{host.name}, {bridge.name}",
-            remedy=f"put {first.name}, which has the same vlan id, after {bridge.name}",
-        )
-    return name
 
 
 def _member(host: LxdHost, bridges: list[Bridge]) -> dict[str, Any]:
     """A NIC or vlan that only carries bridges: no address of its own, whatever is on the wire."""
     wanted: dict[str, Any] = {"dhcp4": False, "dhcp6": False, "accept-ra": False}
-    sizes = [bridge.mtu for bridge in bridges if bridge.mtu]
-    if sizes:
-        wanted["mtu"] = max(sizes)
+    if any(bridge.mtu for bridge in _beside(host, bridges)):
+        # A vlan takes over its NIC's MTU where it has none of its own.
+        wanted["mtu"] = max(bridge.mtu or DEFAULT_MTU for bridge in bridges)
     if not any(_needed_at_boot(host, bridge) for bridge in bridges):
         wanted["optional"] = True
     return wanted
+
+
+def _beside(host: LxdHost, bridges: list[Bridge]) -> list[Bridge]:
+    """All bridges on the same NIC."""
+    nics = {bridge.nic for bridge in bridges}
+    return [bridge for bridge in host.bridges if bridge.nic in nics]
 
 
 def _bridge(host: LxdHost, bridge: Bridge) -> Mapping[str, Any]:
@@ -86,24 +77,31 @@ def _bridge(host: LxdHost, bridge: Bridge) -> Mapping[str, Any]:
     wanted: dict[str, Any] = {"interfaces": [member]} if member else {}
     if attachment.mac:
         wanted["macaddress"] = attachment.mac
-    if attachment.address:
-        wanted["addresses"] = [str(attachment.address)]
-    if attachment.gateway:
-        everywhere = "::/0" if attachment.gateway.version == 6 else "0.0.0.0/0"
-        wanted["routes"] = [{"to": everywhere, "via": str(attachment.gateway)}]
+    if attachment.addresses:
+        wanted["addresses"] = [str(address) for address in attachment.addresses]
+    if routes := attachment.all_routes:
+        wanted["routes"] = [_route(route) for route in routes]
     nameservers = {
         "addresses": [str(address) for address in attachment.nameservers],
         "search": list(attachment.search),
     }
     if any(nameservers.values()):
         wanted["nameservers"] = {key: value for key, value in nameservers.items() if value}
-    wanted |= {"dhcp4": False, "dhcp6": False, "accept-ra": False}
+    wanted |= {"dhcp4": bridge.dhcp4, "dhcp6": bridge.dhcp6, "accept-ra": bridge.accept_ra}
     if bridge.mtu:
         wanted["mtu"] = bridge.mtu
     if not _needed_at_boot(host, bridge):
         wanted["optional"] = True
-    wanted["parameters"] = {"stp": False}
+    # Without `stp: false`, any parameter turns the spanning tree protocol on.
+    wanted["parameters"] = {"stp": bridge.stp}
+    if bridge.forward_delay is not None:
+        wanted["parameters"]["forward-delay"] = bridge.forward_delay
     return wanted
+
+
+def _route(route: Route) -> Mapping[str, Any]:
+    wanted: dict[str, Any] = {"to": str(route.to), "via": str(route.via)}
+    return wanted | ({"metric": route.metric} if route.metric else {})
 
 
 def _needed_at_boot(host: LxdHost, bridge: Bridge) -> bool:

@@ -1,118 +1,258 @@
-"""A change of a host's network that undoes itself unless a new connection confirms it."""
+"""A change of a host's network that undoes itself unless a new connection confirms it.
+
+The host arms its own way back before anything live changes: a timer that needs neither the SSH
+session nor the controller. Until the confirmation the new files are in /run/netplan, where a
+reboot forgets them (netplan(5): they shadow those in /etc/netplan).
+"""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Literal
 
 from nornir.core.inventory import Host
 
 from tasks.actual import HostFacts
-from tasks.bridges.compare import NetworkWrite
-from tasks.bridges.render import member_of, render_netplan
-from tasks.errors import DeadlineError, FleetError, UnreachableError
-from tasks.intent.model import LxdHost
-from tasks.onhost import on_host
+from tasks.bridges.compare import link_steps, wanted_text
+from tasks.bridges.former import former_of
+from tasks.bridges.live import Words
+from tasks.bridges.naming import member_of
+from tasks.errors import DeadlineError, FleetError, UnchangedError, UnreachableError
+from tasks.facts.host import facts_of
+from tasks.intent.model import Attachment, LxdHost
+from tasks.onhost import on_host, script_of
 from tasks.plan import Plan
-from tasks.shell import Completed
-from tasks.ssh.login import CONNECT_DEADLINE, tcp_socket
-from tasks.transport import shell_of
+from tasks.run import run_of
+from tasks.shell import Completed, Shell
+from tasks.ssh.login import CONNECT_DEADLINE
+from tasks.transport import reconnect, settle, shell_of
 
+logger = logging.getLogger(__name__)
+
+#: The steps of a change, in the order in which they are reached.
+Stage = Literal["planned", "staged", "applied", "connected", "checked", "confirmed"]
+OnStage = Callable[[Stage], None]
+
+#: There as long as a change waits for its confirmation; see ``onhost/stage_network.sh``.
+PENDING = "/run/nornir-lxd-fleet/network/pending"
 #: Seconds between two attempts to connect anew.
-PAUSE = 1.0
+PAUSE = 0.5
 #: Seconds to wait for the script that makes the change, at most half of what it has until it is
 #: undone: the connection to it may have fallen silent, and the rest is for connecting anew.
 APPLY_DEADLINE = 20.0
+#: Seconds that a host has to answer again at its former address, once its way back has begun.
+BACK_DEADLINE = 15.0
 
 
-def change_network(
-    host: Host, wanted: LxdHost, actual: HostFacts, plan: Plan[NetworkWrite]
-) -> None:
-    """Apply our netplan file, then confirm over a new SSH connection.
+class NetworkChange:
+    """One change of one host's network, from staging it to its confirmation or its way back.
 
-    The host arms its own way back first, so that neither a lost connection nor a killed run
-    leaves it without its network for more than ``wanted.netplan.confirm_seconds``.
-    Raises :class:`FleetError` where the change was refused or has been undone.
+    Arguments:
+        host: the Nornir host.
+        wanted: what the inventory intends.
+        actual: the host before the change.
+        plan: what is to be done, by :func:`tasks.bridges.compare.plan_bridges`.
+        prune: as it was planned.
+        on_stage: called with each stage as it is reached.
     """
-    script = on_host("apply_netplan", *_arguments(wanted, actual, plan))
-    text = render_netplan(wanted).encode()
-    seconds = wanted.netplan.confirm_seconds
-    started = time.monotonic()
-    try:
-        done = shell_of(host).run(script, stdin=text, deadline=min(APPLY_DEADLINE, seconds / 2))
-    except (UnreachableError, DeadlineError):
-        pass  # the connection may well break or fall silent here; whether the host is back decides
-    else:
-        _check(done, wanted)
-    _confirm(host, wanted, until=started + seconds)
 
+    def __init__(
+        self,
+        host: Host,
+        wanted: LxdHost,
+        actual: HostFacts,
+        plan: Plan[Words],
+        *,
+        prune: bool,
+        on_stage: OnStage,
+    ) -> None:
+        self.host = host
+        self.wanted = wanted
+        self.before = actual
+        self.plan = plan
+        self.prune = prune
+        self.on_stage = on_stage
+        self.seconds = wanted.netplan.confirm_seconds
+        self.address = host.hostname or wanted.ssh.hostname
+        self.former_address = run_of(host).state.last_address(host.name) or self.address
 
-def _arguments(wanted: LxdHost, actual: HostFacts, plan: Plan[NetworkWrite]) -> Iterable[str]:
-    yield from (wanted.netplan.file, f"{wanted.netplan.confirm_seconds:.0f}")
-    for step in plan.steps:
-        if step.write == "take over":
-            yield from ("replace", step.object)
-        elif step.write == "unplug":
-            yield from ("unplug", step.object)
-        elif step.write == "strip":
-            yield from ("strip", step.object, step.detail)
-    for bridge in wanted.bridges:
-        member = member_of(wanted, bridge)
-        attachment = wanted.attachments.get(bridge.network)
-        address = str(attachment.address) if attachment and attachment.address else "-"
-        for link in (bridge.name, member):
-            if link and link not in actual.links:
-                yield from ("new", link)
-        now = actual.links.get(member) if member else None
-        if now and now.master != bridge.name:
-            yield from ("plug", now.name)
-        yield from ("await", bridge.name, member or "-", address)
-
-
-def _check(done: Completed, wanted: LxdHost) -> None:
-    """What the script's exit status means, for an operator."""
-    if done.status == 0:
-        return
-    said = done.stderr.decode(errors="replace").strip()
-    meaning = {
-        10: ("netplan refuses the new configuration, nothing was touched", "mend the inventory"),
-        11: (
-            "an earlier change of the network is not confirmed yet, nothing was touched",
-            f"it is undone within {wanted.netplan.confirm_seconds:.0f} s; run again after that",
-        ),
-        12: ("netplan could not apply the new configuration, the former one is back", ""),
-    }
-    what, remedy = meaning.get(done.status, ("changing the network failed", ""))
-    raise FleetError(f"{what}: {said}" if said else what, where=wanted.name, remedy=remedy)
-
-
-def _confirm(host: Host, wanted: LxdHost, until: float) -> None:
-    """Connect anew, as whoever comes after us will, and disarm the way back."""
-    script = on_host("confirm_netplan")
-    address, port = host.hostname or wanted.ssh.hostname, host.port or wanted.ssh.port
-    while True:
-        if "shell" in host.connections:
-            host.close_connection("shell")
+    def make(self) -> None:
+        """Make the change. Raises :class:`FleetError` where it was refused or taken back."""
+        self._reached("planned")
+        self._stage()
+        until = time.monotonic() + self.seconds
+        self._reached("staged")
         try:
-            # shell_of may take the host's last known address instead: that would prove nothing
-            left = max(PAUSE, min(CONNECT_DEADLINE, until - time.monotonic()))
-            tcp_socket(address, port, where=host.name, deadline=left).close()
-            done = shell_of(host).run(script, deadline=CONNECT_DEADLINE)
-        except UnreachableError as error:
-            if time.monotonic() + PAUSE < until:
-                time.sleep(PAUSE)
-                continue
-            raise FleetError(
-                f"not reachable at {address} after its network changed ({error.what}); "
-                "the host goes back to its former network by itself",
-                where=wanted.name,
-                remedy="compare nics, vlans and addresses in the inventory with the cabling",
+            self._apply()
+            self._reached("applied")
+            shell = self._connect_anew(until)
+            self._reached("connected")
+            self._check()
+            self._reached("checked")
+            self._confirm(shell)
+        except FleetError as error:
+            what = f"{error.what}" if error.where == self.wanted.name else str(error)
+            undone, outcome = self._go_back(until)
+            raise (UnchangedError if undone else FleetError)(
+                f"changing its network was tried, and {what}: {outcome}",
+                where=self.wanted.name,
+                remedy=error.remedy
+                or "compare nics, vlans, addresses and gateways in the inventory with the cabling",
             ) from error
-        if done.status == 13:
-            raise FleetError(
-                "the change of its network was not confirmed in time and has been undone",
-                where=wanted.name,
-                remedy="run again, with a longer netplan.confirm_seconds if the network is slow",
+        settle(self.host, good=True)
+        self._reached("confirmed")
+
+    def _reached(self, stage: Stage) -> None:
+        logger.info("%s: change of its network: %s", self.wanted.name, stage)
+        self.on_stage(stage)
+
+    def _stage(self) -> None:
+        rollback = script_of("rollback_network").encode()
+        text = wanted_text(self.wanted, self.before, prune=self.prune).encode()
+        words = (self.wanted.netplan.file, f"{self.seconds:.0f}", str(len(rollback)))
+        script = on_host("stage_network", *words, *self._staging())
+        done = shell_of(self.host).run(script, stdin=rollback + text, deadline=APPLY_DEADLINE)
+        said = done.stderr.decode(errors="replace").strip()
+        if done.status == 10:
+            raise UnchangedError(
+                f"netplan refuses the new configuration, nothing was touched: {said}",
+                where=self.wanted.name,
+                remedy="mend the inventory",
             )
-        done.check(wanted.name, "confirming the change of its network")
-        return
+        if done.status == 11:
+            raise UnchangedError(
+                "an earlier change of its network is not confirmed yet, nothing was touched",
+                where=self.wanted.name,
+                remedy=f"it is undone within {self.seconds:.0f} s; run again after that",
+            )
+        done.check(self.wanted.name, "preparing the change of its network")
+
+    def _staging(self) -> Iterable[str]:
+        for step in self.plan.steps:
+            for words in step.write:
+                if words[0] == "replace":
+                    yield from words
+                elif words[0] in ("delete", "unplug", "strip"):
+                    yield from ("link", words[1])
+        for bridge in self.wanted.bridges:
+            nic = self.wanted.nics[bridge.nic] if bridge.nic else None
+            for link in dict.fromkeys((bridge.name, member_of(self.wanted, bridge), nic)):
+                if link:
+                    yield from ("link", link)
+            attachment = self.wanted.attachments.get(bridge.network, Attachment(bridge.network))
+            for route in attachment.all_routes:
+                if route.to.prefixlen == 0:
+                    known = any(route.via == there.via for there in self.before.routes)
+                    age = "old" if known else "new"
+                    yield from ("gateway", str(route.via), bridge.name, age)
+
+    def _apply(self) -> None:
+        words = [
+            word
+            for step in self.plan.steps
+            for words in step.write
+            if words[0] != "replace"
+            for word in words
+        ]
+        for bridge in self.wanted.bridges:
+            attachment = self.wanted.attachments.get(bridge.network)
+            address = attachment.address if attachment else None
+            member = member_of(self.wanted, bridge)
+            words += ["await", bridge.name, member or "-", str(address) if address else "-"]
+        script = on_host("apply_network", *words)
+        try:
+            deadline = min(APPLY_DEADLINE, self.seconds / 2)
+            done = shell_of(self.host).run(script, deadline=deadline)
+        except (UnreachableError, DeadlineError):
+            return  # the connection may well break here; whether the host is back decides
+        if done.status:
+            said = done.stderr.decode(errors="replace").strip()
+            raise FleetError(f"netplan could not apply it: {said}", where=self.wanted.name)
+
+    def _connect_anew(self, until: float) -> Shell:
+        """Connect at the inventory's address, as whoever comes after us will."""
+        while True:
+            try:
+                shell = reconnect(self.host, self.address)
+                if shell.run(f"test -e {PENDING}", deadline=CONNECT_DEADLINE).status == 0:
+                    return shell
+                reason = "it was rolled back before"
+            except (UnreachableError, DeadlineError) as error:
+                reason = error.what
+                if time.monotonic() + PAUSE < until:
+                    time.sleep(PAUSE)
+                    continue
+            raise FleetError(
+                f"it was not reachable at {self.address} within {self.seconds:.0f} s ({reason})",
+                where=self.wanted.name,
+            )
+
+    def _check(self) -> None:
+        """Everything is there as planned, seen over the new connection."""
+        now = facts_of(self.host, fresh=True)
+        former = former_of(self.wanted, self.before)
+        left = link_steps(self.wanted, now, former, prune=self.prune)
+        if left:
+            missing = "; ".join(
+                " ".join(part for part in (step.action, step.object, step.detail) if part)
+                for step in left
+            )
+            raise FleetError(f"this is not as planned: {missing}", where=self.wanted.name)
+
+    def _confirm(self, shell: Shell) -> None:
+        done = shell.run(on_host("confirm_network"), deadline=CONNECT_DEADLINE + BACK_DEADLINE)
+        _check_confirmed(done, self.wanted.name)
+
+    def _go_back(self, until: float) -> tuple[bool, str]:
+        """Have it taken back, and wait until the host answers at its former address again.
+
+        Returns whether it is known to be back, and what to say of it.
+        """
+        begin = "now"
+        by_itself = until + BACK_DEADLINE
+        try:
+            while True:
+                left = by_itself - time.monotonic()
+                if left <= 0:
+                    break
+                try:
+                    shell = reconnect(self.host, self.former_address)
+                    script = on_host("take_network_back", f"{left:.0f}", begin)
+                    done = shell.run(script, deadline=left + PAUSE)
+                except (UnreachableError, DeadlineError):
+                    time.sleep(PAUSE)
+                    continue
+                begin = "wait"
+                if done.status == 17:
+                    return False, "the host has confirmed it all the same; run again"
+                if done.status == 0:
+                    run = run_of(self.host)
+                    run.facts.pop(self.host.name, None)
+                    run.unreachable.pop(self.host.name, None)
+                    answers = f"the host answers at {self.former_address}"
+                    return True, f"it was rolled back, and {answers}"
+        finally:
+            settle(self.host, good=False)
+        return False, (
+            f"it rolls back by itself, but the host has not answered at {self.former_address} "
+            f"within {self.seconds + BACK_DEADLINE:.0f} s"
+        )
+
+
+def _check_confirmed(done: Completed, name: str) -> None:
+    said = done.stderr.decode(errors="replace").strip()
+    if done.status == 13:
+        raise FleetError(
+            "it was not confirmed in time",
+            where=name,
+            remedy="run again, with a longer netplan.confirm_seconds if the network is slow",
+        )
+    if done.status == 14:
+        raise FleetError(
+            f"its file could not be written ({said})", where=name, remedy="make room there"
+        )
+    if done.status == 15:
+        raise FleetError(said, where=name)
+    done.check(name, "confirming the change of its network")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from tasks.checks.profiles import check_devices, check_user_data
@@ -32,8 +33,10 @@ def check_containers(
         host = intent.lxd_hosts.get(container.on)
         if host is None:
             _check_on(container, intent, inventory, mistakes)
+            if container.on not in inventory.hosts and len(inventory.kinds) == len(inventory.hosts):
+                _check_image(container, "no LXD host has the", intent.images, inventory, mistakes)
             continue
-        _check_image(container, host, inventory, mistakes)
+        _check_image(container, f"{host.name} has no", host.images, inventory, mistakes)
         if not unsure & {name, host.name}:
             _check_bridges(container, host, intent, inventory, mistakes)
             _check_disks(container, host, intent, inventory, mistakes)
@@ -79,21 +82,29 @@ def _check_networks(container: Container, inventory: Inventory, mistakes: Mistak
 
 
 def _check_image(
-    container: Container, host: LxdHost, inventory: Inventory, mistakes: Mistakes
+    container: Container,
+    lacking: str,
+    images: Collection[str],
+    inventory: Inventory,
+    mistakes: Mistakes,
 ) -> None:
+    """Its image is one of ``images``: those of its host, or of all where it is on an unknown one.
+
+    ``lacking`` begins what is said of one that is not.
+    """
     place = inventory.host_place(container.name, "image")
     if not container.image:
         if not mistakes.within(place):
             mistakes.add(
                 inventory.own_place(container.name, "data"),
                 "no image is declared",
-                nearest("", host.images, "write image: NAME, one of the host's `images`"),
+                nearest("", images, "write image: NAME, one of the host's `images`"),
             )
-    elif container.image not in host.images:
+    elif container.image not in images:
         mistakes.add(
             place,
-            f"{host.name} has no image {container.image}",
-            nearest(container.image, host.images, "declare it among the host's `images`"),
+            f"{lacking} image {container.image}",
+            nearest(container.image, images, "declare it among the host's `images`"),
             host=container.name,
         )
 

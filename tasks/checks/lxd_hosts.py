@@ -95,7 +95,7 @@ def _check_listen(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> No
     if host.lxd.listen is None:
         return
     listen = ip_address(host.lxd.listen.rpartition(":")[0].strip("[]"))
-    own = [a.address.ip for a in host.attachments.values() if a.address]
+    own = [address.ip for a in host.attachments.values() for address in a.addresses]
     place = inventory.host_place(host.name, "lxd", "listen")
     if listen.is_unspecified:
         return

@@ -21,6 +21,7 @@ def check_networks(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> 
             bridge = intent.bridges[attachment.network]
             _check_address(machine, attachment, bridge, inventory, mistakes)
             _check_gateway(machine, attachment, bridge, inventory, mistakes)
+            _check_routes(machine, attachment, inventory, mistakes)
         _check_default_routes(machine, inventory, mistakes)
         for network, gateway in machine.data.get("gateways", {}).items():  # type: ignore[attr-defined]
             attached = machine.attachments.get(network)
@@ -69,34 +70,57 @@ def _check_address(
     inventory: Inventory,
     mistakes: Mistakes,
 ) -> None:
-    address, subnet = attachment.address, bridge.subnet
-    if address is None:
-        return
     place = inventory.host_place(machine.name, "addresses", attachment.network)
-    subnet = subnet or address.network
-    if address.ip not in subnet:
-        mistakes.add(
-            place,
-            f"{address.ip} is outside the subnet {subnet} of {bridge.name}",
-            f"write an address of {subnet}",
-        )
-    elif address.network != subnet:
-        mistakes.add(
-            place,
-            f"{address} has another length than the subnet {subnet} of {bridge.name}",
-            f"write {address.ip}, the length follows",
-            host=machine.name,
-        )
-    elif reserved := _reserved(address.ip, subnet):
-        mistakes.add(place, f"{address.ip} is {reserved} of {subnet}", "write a host's address")
-    # A machine that declares no gateway of its own there may be the gateway itself.
-    if address.ip == bridge.gateway and attachment.gateway is not None:
-        mistakes.add(
-            place,
-            f"{address.ip} is the gateway of {bridge.name}",
-            "write another address, or, if this machine is the gateway, "
-            f"gateways: {{{attachment.network}: null}}",
-        )
+    for address in attachment.addresses:
+        first = address == attachment.address
+        subnet = bridge.subnet or address.network
+        if not first and address.ip not in subnet:
+            subnet = address.network  # of another network on the same wire
+        if address.ip not in subnet:
+            mistakes.add(
+                place,
+                f"{address.ip} is outside the subnet {subnet} of {bridge.name}",
+                f"write an address of {subnet}",
+            )
+        elif address.network != subnet:
+            mistakes.add(
+                place,
+                f"{address} has another length than the subnet {subnet} of {bridge.name}",
+                f"write {address.ip}, the length follows",
+                host=machine.name,
+            )
+        elif reserved := _reserved(address.ip, subnet):
+            mistakes.add(place, f"{address.ip} is {reserved} of {subnet}", "write a host's address")
+        # A machine that declares no gateway of its own there may be the gateway itself.
+        if address.ip == bridge.gateway and attachment.gateway is not None:
+            mistakes.add(
+                place,
+                f"{address.ip} is the gateway of {bridge.name}",
+                "write another address, or, if this machine is the gateway, "
+                f"gateways: {{{attachment.network}: null}}",
+            )
+
+
+def _check_routes(
+    machine: Machine, attachment: Attachment, inventory: Inventory, mistakes: Mistakes
+) -> None:
+    for number, route in enumerate(attachment.routes):
+        place = inventory.host_place(machine.name, "routes", attachment.network).at(number)
+        if route.to.version != route.via.version:
+            mistakes.add(
+                place.at("via"),
+                f"{route.via} is no IPv{route.to.version} address, as {route.to} is",
+                "write the address of a neighbour of the same IP version",
+            )
+        elif not route.via.is_link_local and not any(
+            route.via in address.network for address in attachment.addresses
+        ):
+            own = ", ".join(str(a.network) for a in attachment.addresses) or "none there"
+            mistakes.add(
+                place.at("via"),
+                f"{route.via} is no neighbour on {attachment.network}",
+                f"write an address of the machine's own networks ({own})",
+            )
 
 
 def _check_gateway(
@@ -127,16 +151,18 @@ def _check_gateway(
 def _check_default_routes(machine: Machine, inventory: Inventory, mistakes: Mistakes) -> None:
     for version in (4, 6):
         routed = [
-            a
+            (a.network, "gateway" if via == a.gateway else "route")
             for a in machine.attachments.values()
-            if a.gateway is not None and a.gateway.version == version
+            for via in (a.gateway, *(r.via for r in a.routes if r.to.prefixlen == 0))
+            if via is not None and via.version == version
         ]
         if len(routed) > 1:
-            networks = " and ".join(a.network for a in routed)
+            networks = " and ".join(network for network, _ in routed)
+            last = next((n for n, kind in reversed(routed) if kind == "gateway"), "")
             mistakes.add(
                 inventory.own_place(machine.name, "data", "addresses"),
                 f"{len(routed)} default routes, over {networks}",
-                f"keep one: write gateways: {{{routed[-1].network}: null}}",
+                f"keep one: write gateways: {{{last}: null}}" if last else "keep one",
             )
 
 
@@ -156,19 +182,17 @@ def _check_unique_addresses(intent: Intent, inventory: Inventory, mistakes: Mist
     for name in intent.names():
         machine = intent.machine(name)
         for attachment in machine.attachments.values():
-            if attachment.address is None:
-                continue
             private = intent.bridges[attachment.network].nic is None
             host = intent.containers[name].on if name in intent.containers else name
             scope = host if private else ""  # a bridge without a NIC ends at its host
-            key = (scope, attachment.address.ip)
-            other = seen.setdefault(key, f"{name} on {attachment.network}")
-            if other != f"{name} on {attachment.network}":
-                mistakes.add(
-                    inventory.host_place(name, "addresses", attachment.network),
-                    f"{name} has {attachment.address.ip}, and so has {other}",
-                    "give each an address of its own",
-                )
+            for address in attachment.addresses:
+                other = seen.setdefault((scope, address.ip), f"{name} on {attachment.network}")
+                if other != f"{name} on {attachment.network}":
+                    mistakes.add(
+                        inventory.host_place(name, "addresses", attachment.network),
+                        f"{name} has {address.ip}, and so has {other}",
+                        "give each an address of its own",
+                    )
 
 
 def _check_unique_macs(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> None:

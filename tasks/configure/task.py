@@ -6,11 +6,12 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts
 from tasks.configure.plan import plan_configuration
-from tasks.facts.machine import is_there, machine_facts_of
+from tasks.facts.machine import is_there, machine_facts_of, why_not_foreseen
 from tasks.machine.change import Calls, Clock, apply_calls
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
+from tasks.shell import Shell
 from tasks.transport import shell_of
 
 #: Seconds for the whole configuration of one machine.
@@ -25,7 +26,8 @@ def configure_system(task: Task, dry_run: bool | None = None) -> Result:
     has read is not read again.
 
     Arguments:
-        dry_run: only say what would be done; a container that does not run is planned as new.
+        dry_run: only say what would be done; a container that does not exist yet is planned from
+            nothing, of one that is stopped nothing is foreseen.
 
     ``Result.result`` is the phase's record (see :func:`tasks.outcome.record`).
     """
@@ -44,9 +46,13 @@ def configure_system(task: Task, dry_run: bool | None = None) -> Result:
         return machine_facts_of(host, over_exec=dry)
 
     def plan(fresh: bool) -> Plan[Calls]:
-        return plan_configuration(machine, read())
+        why = why_not_foreseen(host) if dry and host.name not in run.machines else ""
+        return Plan(notes=(why,)) if why else plan_configuration(machine, read())
 
     def apply(plan: Plan[Calls]) -> None:
         apply_calls(shell_of(host), "configure", plan, clock)
 
-    return converge(task, "configure", plan=plan, apply=apply, dry_run=dry_run)
+    def ready() -> Shell:
+        return shell_of(host)
+
+    return converge(task, "configure", plan=plan, apply=apply, dry_run=dry_run, ready=ready)

@@ -12,7 +12,7 @@ from datetime import date
 
 from tasks.actual import Json, LxdFacts
 from tasks.containers.plan import ContainerWrite
-from tasks.ownership import created_by_us
+from tasks.ownership import created_by_us, mark_of
 from tasks.plan import Plan, Step
 
 #: LXD's limit, which is that of a label in a host name.
@@ -40,7 +40,7 @@ def plan_departed(
     notes: list[str] = []
     for name, instance in facts.instances.items():
         place = declared.get(name)
-        if place == host or not created_by_us(instance):
+        if place == host or not (created_by_us(instance) or _half_retired(instance)):
             continue
         if place is not None:
             notes.append(f"container {name} is here and declared on {place}")
@@ -51,6 +51,12 @@ def plan_departed(
                 f"container {name} is no longer in the inventory; --prune stops and renames it"
             )
     return Plan(tuple(steps), notes=tuple(notes))
+
+
+def _half_retired(instance: Json) -> bool:
+    """Whether a run renamed it and was killed before it let go: the mark is its name before."""
+    name, before = str(instance["name"]), mark_of(instance)
+    return bool(before and RETIRED.search(name) and before.startswith(RETIRED.sub("", name)))
 
 
 def _retirement(

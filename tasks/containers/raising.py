@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nornir.core.task import Result, Task
 
@@ -18,12 +18,15 @@ from tasks.containers.departed import plan_departed
 from tasks.containers.plan import ContainerWrite, plan_container
 from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
 from tasks.errors import FleetError, LxdError, LxdNotFoundError, ProofError
-from tasks.facts.host import facts_of
+from tasks.facts.lxd import lxd_facts_of
 from tasks.intent.model import Container
-from tasks.lxd_api.connection import LxdApi, api_of
+from tasks.lxd_api.connection import api_of
 from tasks.outcome import Record, failure, record
 from tasks.plan import Plan
 from tasks.run import run_of
+
+if TYPE_CHECKING:
+    from tasks.lxd_api.api import LxdApi
 
 PHASE = "containers"
 #: Containers that LXD works on at once; each waits for LXD, none for another.
@@ -37,13 +40,16 @@ class _Job:
     container: Container
     plan: Plan[ContainerWrite] = field(default_factory=Plan)
     error: Exception | None = None
+    begun: bool = False
     ended: bool = False
     seconds: float = 0.0
 
     def entry(self) -> Record:
         """Its record for the report."""
         if self.error:
-            return failure(PHASE, self.error, plan=self.plan, seconds=self.seconds)
+            return failure(
+                PHASE, self.error, plan=self.plan, seconds=self.seconds, begun=self.begun
+            )
         status: Any = "changed" if self.plan.changed else "ok"
         return record(PHASE, status, plan=self.plan, seconds=self.seconds)
 
@@ -53,8 +59,9 @@ def raise_containers(task: Task, dry_run: bool | None = None, prune: bool = Fals
 
     Arguments:
         dry_run: plan only; None follows Nornir's own setting.
-        prune: stop and rename containers that we created and that left the inventory; only where
-            the LXD host itself is selected.
+        prune: stop and rename containers that we created and that left the inventory, only where
+            the LXD host itself is selected; and take out of the selected ones that we created what
+            config and devices of their own left it.
 
     All containers go their way at the same time, and what fails on one is booked on it alone. The
     Result holds the host's own record (see :func:`tasks.outcome.record`) with the key
@@ -72,7 +79,9 @@ def raise_containers(task: Task, dry_run: bool | None = None, prune: bool = Fals
         entry = record(PHASE, status, plan=raising.departed, seconds=time.monotonic() - started)
     except Exception as error:  # an error ends this host's phase, never the run
         seconds = time.monotonic() - started
-        entry = failure(PHASE, error, plan=raising.departed, seconds=seconds)
+        entry = failure(
+            PHASE, error, plan=raising.departed, seconds=seconds, begun=raising.letting_go
+        )
         containers = {j.container.name: j.entry() for j in raising.jobs if j.ended}
     else:
         containers = {job.container.name: job.entry() for job in raising.jobs}
@@ -94,10 +103,11 @@ class _Raising:
         self.shared = run_of(task)
         self.intent = self.shared.intent
         self.host = self.intent.lxd_hosts[task.host.name]
-        self.prune = prune and self.host.name in self.shared.selected
+        self.prune = prune
         self.today = date.today()
         self.facts = LxdFacts()
         self.departed: Plan[ContainerWrite] = Plan()
+        self.letting_go = False
         self.jobs = [
             _Job(container)
             for container in self.intent.containers_on(self.host.name)
@@ -106,8 +116,9 @@ class _Raising:
 
     def plan(self) -> None:
         """Plan every container; one that cannot be planned has ended."""
-        self.facts = facts_of(self.task_host).lxd
+        self.facts = lxd_facts_of(self.task_host)
         self.departed = self._plan_departed(self.facts)
+        self.shared.leaving.update(step.write.container for step in self.departed.steps)
         for job in self.jobs:
             try:
                 job.plan = self._plan(job.container, self.facts)
@@ -129,7 +140,7 @@ class _Raising:
         if todo:
             with ThreadPoolExecutor(min(AT_ONCE, len(todo))) as pool:
                 list(pool.map(partial(self._raise, api), todo))
-        facts = facts_of(self.task_host, fresh=True).lxd
+        facts = lxd_facts_of(self.task_host, fresh=True)
         self._prove(todo, facts)
         if refused:
             raise refused
@@ -138,21 +149,26 @@ class _Raising:
             raise self._still_to_do(left)
 
     def _plan(self, container: Container, facts: LxdFacts) -> Plan[ContainerWrite]:
-        others = [
-            name
-            for name, known in list(self.shared.facts.items())
-            if name != self.host.name and container.name in known.lxd.instances
-        ]
-        unread = [name for name in self.shared.unreachable if name in self.intent.lxd_hosts]
+        # other hosts' threads write to both meanwhile
+        read = {n: f.lxd for n, f in list(self.shared.facts.items()) if n != self.host.name}
+        unread = [name for name in list(self.shared.unreachable) if name in self.intent.lxd_hosts]
         return plan_container(
-            container, self.host, self.intent.profiles, facts, others=others, unread=unread
+            container,
+            self.host,
+            self.intent.profiles,
+            facts,
+            others=[name for name, lxd in read.items() if container.name in lxd.instances],
+            unread=[*unread, *(name for name, lxd in read.items() if lxd.problem)],
+            prune=self.prune,
         )
 
     def _plan_departed(self, facts: LxdFacts) -> Plan[ContainerWrite]:
         declared = {container.name: container.on for container in self.intent.containers.values()}
-        return plan_departed(declared, self.host.name, facts, self.today, prune=self.prune)
+        prune = self.prune and self.host.name in self.shared.selected
+        return plan_departed(declared, self.host.name, facts, self.today, prune=prune)
 
     def _let_go(self, api: LxdApi) -> None:
+        self.letting_go = self.departed.changed
         by_container = groupby(self.departed.steps, key=lambda step: step.write.container)
         apply_all(
             (f"container {name}", partial(apply_steps, api, list(steps)))
@@ -164,6 +180,7 @@ class _Raising:
         started = time.monotonic()
         try:
             self._check_sources(job.plan)
+            job.begun = True
             try:
                 apply_steps(api, job.plan.steps)
             except LxdError as error:

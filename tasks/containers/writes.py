@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.actual import Json
 from tasks.containers.plan import ContainerWrite
 from tasks.errors import DeadlineError, LxdError, LxdNotFoundError
-from tasks.lxd_api.connection import LxdApi
 from tasks.ownership import unmarked
 from tasks.plan import Step
+
+if TYPE_CHECKING:
+    from tasks.lxd_api.api import LxdApi
 
 #: Seconds for unpacking an image into a new container; several do it at once on one disk.
 CREATE_DEADLINE = 600.0
@@ -69,12 +71,16 @@ def create(api: LxdApi, write: ContainerWrite) -> None:
 
 
 def update(api: LxdApi, write: ContainerWrite) -> None:
-    """Set what differs and leave everything else as LXD has it at that moment."""
+    """Set what differs, take out what shall go, leave the rest as LXD has it at that moment."""
 
     def change(current: dict[str, Any]) -> dict[str, Any]:
         body = {key: current[key] for key in INSTANCE_PUT if key in current}
-        body["config"] = {**(current.get("config") or {}), **write.config}
-        body["devices"] = {**(current.get("devices") or {}), **write.devices}
+        for part, now, gone in (
+            ("config", write.config, write.without_config),
+            ("devices", write.devices, write.without_devices),
+        ):
+            whole = {**(current.get(part) or {}), **now}
+            body[part] = {key: value for key, value in whole.items() if key not in gone}
         if write.profiles is not None:
             body["profiles"] = list(write.profiles)
         return body

@@ -6,10 +6,10 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from tasks.actual import ClientFolder, HostFacts, Json, Link, LxdFacts
+from tasks.actual import ClientFolder, HostFacts, Json, Link, LiveRoute, LxdFacts
 from tasks.errors import FleetError
 from tasks.intent.model import Interface
 
@@ -34,7 +34,8 @@ def parse_facts(name: str, document: bytes) -> HostFacts:
             netplan_version=_installed_version(_text(read["netplan_package"])),
             netplan={_text(f["path"]): _text(f["text"]) for f in read["netplan"]},
             links={link.name: link for link in _links(read["links"] or ())},
-            default_routes=tuple(_default_routes(_text(read["routes"]))),
+            routes=tuple(_routes(_text(read["routes"]))),
+            network_pending=read["network_pending"],
             clients={c["user"]: _client_folder(c) for c in read["clients"]},
             lxd=_lxd(read["lxd"]),
         )
@@ -85,7 +86,13 @@ def _links(entries: Iterable[Mapping[str, Any]]) -> Iterable[Link]:
             addresses=tuple(_addresses(entry.get("addr_info", ()))),
             vlan_id=info["info_data"]["id"] if kind == "vlan" else None,
             vlan_link=entry.get("link") if kind == "vlan" else None,
+            **(_bridge_settings(info["info_data"]) if kind == "bridge" else {}),
         )
+
+
+def _bridge_settings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The kernel's own unit of time is 1/100 s."""
+    return {"stp": bool(data["stp_state"]), "forward_delay": data["forward_delay"] / 100}
 
 
 def _addresses(entries: Iterable[Mapping[str, Any]]) -> Iterable[Interface]:
@@ -96,12 +103,15 @@ def _addresses(entries: Iterable[Mapping[str, Any]]) -> Iterable[Interface]:
                 yield address
 
 
-def _default_routes(text: str) -> Iterable[tuple[str, str]]:
-    """``(gateway, interface)`` out of ``ip route show default``, unreachable ones left out."""
-    for line in text.splitlines():
-        found = re.match(r"default via (\S+) dev (\S+)", line)
-        if found:
-            yield found[1], found[2]
+_ROUTE = re.compile(r"(\S+) via (?:inet6 )?(\S+) dev (\S+)(?:.* metric (\d+))?")
+
+
+def _routes(text: str) -> Iterable[LiveRoute]:
+    """The routes via a neighbour out of ``ip route`` and ``ip -6 route``."""
+    for found in filter(None, map(_ROUTE.match, text.splitlines())):
+        via = ip_address(found[2])
+        to = found[1].replace("default", "::/0" if via.version == 6 else "0.0.0.0/0")
+        yield LiveRoute(ip_network(to), via, found[3], int(found[4]) if found[4] else None)
 
 
 def _client_folder(entry: Mapping[str, Any]) -> ClientFolder:

@@ -11,8 +11,8 @@ from dataclasses import replace
 from nornir.core.inventory import Host
 
 from tasks.actual import MachineFacts
-from tasks.errors import DeadlineError, UnreachableError
-from tasks.facts.host import facts_of
+from tasks.errors import DeadlineError, FleetError, UnreachableError
+from tasks.facts.lxd import lxd_facts_of
 from tasks.facts.machine_document import parse_machine
 from tasks.intent.model import Container, Machine
 from tasks.machine.paths import read_packages, read_paths, read_units
@@ -43,8 +43,12 @@ def machine_facts_of(
     if kept is not None:
         return kept
     machine = run.intent.machine(host.name)
-    if not (over_exec and isinstance(machine, Container)):
+    if not isinstance(machine, Container):
         return read_machine(shell_of(host), machine, deadline=deadline)
+    if not over_exec:
+        facts = read_machine(shell_of(host), machine, deadline=deadline)
+        _see_that_it_is_meant(host, machine, facts)
+        return facts
     if _ssh_may_answer(host, machine):
         try:
             return read_machine(shell_of(host), machine, deadline=deadline)
@@ -59,7 +63,23 @@ def is_there(host: Host) -> bool:
     container = run.intent.containers.get(host.name)
     if container is None:
         return True
-    return _runs(facts_of(run.hosts[container.on]).lxd.instances.get(container.name, {}))
+    return _runs(lxd_facts_of(run.hosts[container.on]).instances.get(container.name, {}))
+
+
+def why_not_foreseen(host: Host) -> str:
+    """Why nobody can say what is to be done inside a container: it is there and does not run.
+
+    Empty where it runs, and where there is none yet, which is planned from nothing.
+    """
+    run = run_of(host)
+    container = run.intent.containers.get(host.name)
+    if container is None:
+        return ""
+    instance = lxd_facts_of(run.hosts[container.on]).instances.get(container.name)
+    if instance is None or _runs(instance):
+        return ""
+    state = str(instance.get("status", "")).lower() or "stopped"
+    return f"it is {state} on {container.on}: what there is to do inside is seen when it runs"
 
 
 def read_machine(
@@ -95,14 +115,34 @@ def read_machine(
     return parse_machine(machine.name, done.text, paths=paths, units=units)
 
 
+def is_known(host: Host, container: Container) -> bool:
+    """Whether a container has an SSH host key of its own here, declared or by its name.
+
+    A key that is known by an address alone says nothing of which container answers there.
+    """
+    name = container.name
+    return container.ssh.host_key is not None or run_of(host).state.knows(name, name, 22)
+
+
+def _see_that_it_is_meant(host: Host, container: Container, facts: MachineFacts) -> None:
+    """What this user's own known_hosts has by address may be another machine than is meant."""
+    if is_known(host, container) or facts.hostname.split(".")[0] == container.name:
+        return
+    raise FleetError(
+        f"{container.ssh.hostname} answers as {facts.hostname}",
+        where=container.name,
+        remedy=f"stop {facts.hostname} or give one of the two another address, then run the phase "
+        "bootstrap",
+    )
+
+
 def _ssh_may_answer(host: Host, container: Container) -> bool:
-    """No key is known, or it did not run a moment ago: its address would only time out."""
+    """No key of its own is known, or it did not run a moment ago: it would only time out."""
     run = run_of(host)
-    known = run.state.known_hosts
-    learned = known.exists() and container.ssh.hostname in known.read_text()
+    known = is_known(host, container)
     seen = run.facts.get(container.on)
-    ran = seen is None or _runs(seen.lxd.instances.get(container.name, {}))
-    return ran and (learned or container.ssh.host_key is not None)
+    ran = seen is None or seen.lxd.problem or _runs(seen.lxd.instances.get(container.name, {}))
+    return bool(known and ran)
 
 
 def _runs(instance: Mapping[str, object]) -> bool:

@@ -71,7 +71,7 @@ def plan_images(
     if prune:  # what a declared alias moves away from is no longer needed either
         in_use -= {targets[s.write.alias] for s in steps if s.write.alias in targets}
     for fingerprint, document in facts.images.items():
-        if fingerprint in in_use or not image_created_by_us(document):
+        if fingerprint in in_use or not image_created_by_us(document, host.name):
             continue
         if any(step.write.fingerprint == fingerprint for step in steps):
             continue

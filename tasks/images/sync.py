@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from nornir.core.task import Result, Task
 
 from tasks.apply import apply_all
 from tasks.errors import LxdError
-from tasks.facts.host import facts_of
+from tasks.facts.lxd import lxd_facts_of
 from tasks.fingerprint import image_fingerprint
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.intent.model import Image
-from tasks.lxd_api.connection import LxdApi, api_of
+from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
-from tasks.ownership import CREATED, IMAGE_PROPERTY
+from tasks.ownership import IMAGE_PROPERTY
 from tasks.plan import Plan, Step
 from tasks.run import run_of
+
+if TYPE_CHECKING:
+    from tasks.lxd_api.api import LxdApi
 
 PHASE = "images"
 #: Seconds for one upload, or for LXD's download from an image server.
 DEADLINE = 600.0
-MARK = {IMAGE_PROPERTY: CREATED}
 
 
 def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) -> Result:
@@ -38,16 +41,19 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
     host = intent.lxd_hosts[task.host.name]
 
     def plan(fresh: bool) -> Plan[ImageWrite]:
-        facts = facts_of(task.host, fresh=fresh).lxd
+        facts = lxd_facts_of(task.host, fresh=fresh)
         declared = [intent.images[name] for name in host.images]
         fingerprints = {image.name: _fingerprint(image) for image in declared if image.metadata}
         return plan_images(host, intent.images, fingerprints, facts, prune=prune)
+
+    def ready() -> LxdApi:
+        return api_of(task.host)
 
     def apply(wanted: Plan[ImageWrite]) -> None:
         api = api_of(task.host)
         apply_all((step.object, partial(_write, api, host.name, step)) for step in wanted.steps)
 
-    return converge(task, PHASE, plan=plan, apply=apply, dry_run=dry_run)
+    return converge(task, PHASE, plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 
 
 def _fingerprint(image: Image) -> str | OSError:
@@ -74,7 +80,11 @@ def _upload(api: LxdApi, host: str, image: Image) -> None:
     assert image.metadata is not None  # what makes it an image from files
     try:
         api.upload_image(
-            image.metadata, image.rootfs, alias=image.name, properties=MARK, deadline=DEADLINE
+            image.metadata,
+            image.rootfs,
+            alias=image.name,
+            properties=_mark(host),
+            deadline=DEADLINE,
         )
     except OSError as error:
         raise LxdError(
@@ -96,7 +106,7 @@ def _download(api: LxdApi, host: str, image: Image) -> None:
         },
         "aliases": [{"name": image.name, "description": ""}],
         "auto_update": True,
-        "properties": MARK,
+        "properties": _mark(host),
     }
     try:
         api.post("/1.0/images", body, deadline=DEADLINE)
@@ -108,3 +118,7 @@ def _download(api: LxdApi, host: str, image: Image) -> None:
             where=host,
             remedy="look whether the host reaches the image server and the server has that alias",
         ) from error
+
+
+def _mark(host: str) -> dict[str, str]:
+    return {IMAGE_PROPERTY: host}

@@ -26,6 +26,9 @@ _SCALARS: tuple[tuple[str, str, Iterable[str]], ...] = (
     ("int", r"^(?:[-+]?[0-9]{1,18}|0o[0-7]{1,18}|0x[0-9a-fA-F]{1,15})$", "-+0123456789"),
     ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$", "-+.0123456789"),
 )
+#: YAML 1.2, 5.1: what may not stand in a document.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
+Kind = Literal["host", "group", "defaults", "config"]
 
 
 class _Loader(_Base):  # type: ignore[misc]  # its base is chosen at run time
@@ -40,43 +43,48 @@ for _name, _pattern, _first in _SCALARS:
 
 @dataclass(frozen=True)
 class Document:
-    """One inventory file, of hosts, of groups or of defaults.
+    """One inventory file, of hosts, of groups or of defaults, or Nornir's settings.
 
     ``content`` is plain data, ``lines`` the line of each path in it; ``broken`` says that the
-    file could not be read.
+    file could not be read, ``absent`` that there is none.
     """
 
     file: str
-    kind: Literal["host", "group", "defaults"]
+    kind: Kind
     content: Mapping[str, Any] = field(default_factory=dict)
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     broken: bool = False
+    absent: bool = False
 
     def place(self, *path: str | int) -> Place:
         """The place of a path in this file; a host's or group's name comes first in it."""
-        if self.kind == "defaults":
-            return Place(self.file, "defaults", path, lines=self.lines)
+        if self.kind in ("defaults", "config"):
+            owner = "defaults" if self.kind == "defaults" else ""
+            return Place(self.file, owner, path, lines=self.lines)
         owner = f"{self.kind} {path[0]}" if path else ""
         return Place(self.file, owner, path[1:], root=path[:1], lines=self.lines)
 
 
-def read_document(
-    path: Path, kind: Literal["host", "group", "defaults"], mistakes: Mistakes
-) -> Document:
+def read_document(path: Path, kind: Kind, mistakes: Mistakes) -> Document:
     """Read a YAML file that holds a mapping; an absent or empty one has empty content."""
     lines: dict[KeyPath, int] = {}
     document = Document(str(path), kind, lines=lines)
     try:
-        loader = _Loader(path.read_bytes())
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return replace(document, absent=True)
+    except OSError as error:
+        mistakes.add(document.place(), f"cannot be read ({error.strerror})", "make it readable")
+        return replace(document, broken=True)
+    text = _text(raw, document, lines, mistakes)
+    if text is None:
+        return replace(document, broken=True)
+    try:
+        loader = _Loader(text)
         try:
             node = loader.get_single_node()
         finally:
             loader.dispose()
-    except FileNotFoundError:
-        return document
-    except OSError as error:
-        mistakes.add(document.place(), f"cannot be read ({error.strerror})", "make it readable")
-        return replace(document, broken=True)
     except yaml.YAMLError as error:
         lines[()] = _line(error)
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
@@ -91,6 +99,26 @@ def read_document(
         return replace(document, content=content or {})
     mistakes.add(document.place(), "is not a mapping", "write names, each with its keys beneath")
     return replace(document, broken=True)
+
+
+def _text(
+    raw: bytes, document: Document, lines: dict[KeyPath, int], mistakes: Mistakes
+) -> str | None:
+    """A file's bytes as text that YAML takes; None with a mistake on the line where it is not."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        lines[()] = raw.count(b"\n", 0, error.start) + 1
+        what = f"is not UTF-8: its byte {raw[error.start]:#04x} on this line is not"
+        mistakes.add(document.place(), what, "write this line anew, or save the file as UTF-8")
+        return None
+    control = _CONTROL.search(text)
+    if control:
+        lines[()] = text.count("\n", 0, control.start()) + 1
+        what = f"holds the control character {ord(control[0]):#04x}, which YAML does not take"
+        mistakes.add(document.place(), what, "take it out of this line")
+        return None
+    return text
 
 
 def as_document(content: Mapping[str, Any]) -> str:

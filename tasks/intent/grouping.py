@@ -13,7 +13,8 @@ from tasks.mistakes import Mistakes, Place, nearest
 _PLURALS = {"container": "containers", "lxd": "LXD hosts", "machine": "plain machines"}
 
 
-def _written_groups(body: object) -> list[str]:
+def written_groups(body: object) -> list[str]:
+    """The groups that a host's or group's body names, as far as they are written as names."""
     groups = body.get("groups") if isinstance(body, dict) else None
     return [g for g in groups if isinstance(g, str)] if isinstance(groups, list) else []
 
@@ -21,7 +22,7 @@ def _written_groups(body: object) -> list[str]:
 def known_groups(body: object, groups: Document, place: Place, mistakes: Mistakes) -> list[str]:
     """The groups that a host or group names; one that is not declared is a mistake."""
     known: dict[str, None] = {}
-    for number, name in enumerate(_written_groups(body)):
+    for number, name in enumerate(written_groups(body)):
         if name in known:
             mistakes.add(
                 place.at("groups", number), f"names the group {name} twice", "leave one out"

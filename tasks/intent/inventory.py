@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from tasks.intent import scalars, schema
-from tasks.intent.documents import read_document
+from tasks.intent.documents import Document, read_document
 from tasks.intent.grouping import (
     check_memberships,
     check_names,
     kind_of,
     known_groups,
     parents_of,
+    written_groups,
 )
 from tasks.intent.merge import Layer, Layers, lineage
 from tasks.intent.values import WRONG, Table
@@ -91,6 +92,7 @@ def read_inventory(folder: Path, mistakes: Mistakes) -> Inventory | None:
     hosts = read_document(folder / "hosts.yaml", "host", mistakes)
     if not hosts.content and not hosts.broken:
         mistakes.add(hosts.place(), "declares no host", "write a host's name with `data` beneath")
+    groups = _needed(groups, hosts, mistakes)
     table = schema.body(schema.DATA_OF_DEFAULTS, groups=False)
     base = Layer(defaults.place(), _clean(defaults.content, table, defaults.place(), mistakes))
     group_layers = {
@@ -114,6 +116,21 @@ def read_inventory(folder: Path, mistakes: Mistakes) -> Inventory | None:
     check_names(found, mistakes)
     check_memberships(found, group_layers, kinds, mistakes)
     return Inventory(found, group_layers, kinds)
+
+
+def _needed(groups: Document, hosts: Document, mistakes: Mistakes) -> Document:
+    """The groups, or a broken document where there are none and hosts name some: what follows
+    from that in every host need not be said as well."""
+    named = sorted({group for body in hosts.content.values() for group in written_groups(body)})
+    if not named or groups.content or groups.broken:
+        return groups
+    mistakes.add(
+        groups.place(),
+        "there is no such file, and hosts name groups" if groups.absent
+        else "declares no group, and hosts name groups",
+        f"declare there: {', '.join(named[:8])}{', ...' if len(named) > 8 else ''}",
+    )  # fmt: skip
+    return replace(groups, broken=True)
 
 
 def _shapes(path: KeyPath) -> bool:

@@ -77,8 +77,11 @@ def user_data(written: str | Mapping[str, Any]) -> str:
     return "#cloud-config\n" + as_document(written)
 
 
-def profile_of(name: str, data: Mapping[str, Any], key: str, place: Place, scope: Scope) -> Profile:
-    """The profile that a group declares; ``key`` is where its user-data go."""
+def profile_of(
+    name: str, data: Mapping[str, Any], images: Iterable[Image | None], place: Place, scope: Scope
+) -> Profile:
+    """The profile that a group declares; ``images`` are those of its containers, which say where
+    its user-data go."""
     devices = devices_of(
         scope.networks(data.get("bridges", []), place.at("bridges")),
         data.get("root"),
@@ -88,7 +91,11 @@ def profile_of(name: str, data: Mapping[str, Any], key: str, place: Place, scope
     )
     config = settings(data.get("config", {}))
     if "user_data" in data:
-        config[data.get("user_data_key", key)] = user_data(data["user_data"])
+        images = list(images)
+        if "user_data_key" not in data:
+            _refuse_mixed(images, place.at("user_data"), scope)
+        key = data.get("user_data_key", user_data_key(images))
+        config[key] = user_data(data["user_data"])
     return Profile(
         name=name,
         description=data.get("description", ""),
@@ -103,6 +110,20 @@ def user_data_key(images: Iterable[Image | None]) -> str:
     and new, the newer ``cloud-init.user-data`` wherever all of them know it."""
     old = any(image and image.network_config == "user.network-config" for image in images)
     return "user.user-data" if old else "cloud-init.user-data"
+
+
+def _refuse_mixed(images: Iterable[Image | None], place: Place, scope: Scope) -> None:
+    """One container with an old image would move the user-data of all others to the old key, which
+    makes cloud-init run there once more as on a first boot: that is said, never done by itself."""
+    by_key = {image.network_config: image.name for image in images if image}
+    old, new = (by_key.get(key) for key in ("user.network-config", "cloud-init.network-config"))
+    if old and new:
+        scope.mistakes.add(
+            place,
+            f"its containers have images that read user-data under different keys ({old}, {new})",
+            "write user_data_key: user.user-data, which all of them read, or give containers with "
+            f"{old} a profile of their own",
+        )
 
 
 def image_of(name: str, data: Mapping[str, Any], place: Place, scope: Scope) -> Image | None:

@@ -22,6 +22,8 @@ from tasks.intent.model import (
 from tasks.intent.networks import attachments
 from tasks.intent.scope import Scope
 from tasks.intent.templates import Templates
+from tasks.intent.time_zones import is_time_zone, time_zones
+from tasks.mistakes import nearest
 
 
 def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -> Machine:
@@ -66,7 +68,7 @@ def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:
         hostname=hostname or "",
         port=body.get("port", 22),
         username=body.get("username", "root"),
-        key_file=scope.existing(data["ssh_key"], host.place("ssh_key"))
+        key_file=scope.private_key(data["ssh_key"], host.place("ssh_key"))
         if "ssh_key" in data
         else None,
         host_key=" ".join(line.split()[:2]) if line else None,
@@ -108,8 +110,15 @@ def _bootstrap(host: Layers, scope: Scope) -> Bootstrap:
 def configure_of(machine: Machine, host: Layers, scope: Scope, templates: Templates) -> Configure:
     """A machine's configuration, its templates rendered."""
     data: Mapping[str, Any] = host.data.get("configure", {})
+    zone = data.get("timezone")
+    if zone is not None and not is_time_zone(zone):
+        scope.mistakes.add(
+            host.place("configure", "timezone"),
+            f"there is no time zone {zone}",
+            nearest(zone, time_zones()),
+        )
     return Configure(
-        timezone=data.get("timezone"),
+        timezone=zone,
         packages=data.get("packages", {}),
         files=tuple(
             file

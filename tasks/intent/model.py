@@ -15,6 +15,7 @@ from ipaddress import (
     IPv6Address,
     IPv6Interface,
     IPv6Network,
+    ip_network,
 )
 from pathlib import Path
 from typing import Literal
@@ -29,8 +30,21 @@ Devices = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
+class Route:
+    """A static route: to a network (``0.0.0.0/0`` is everything) via a neighbour's address."""
+
+    to: Network
+    via: Address
+    metric: int | None = None
+
+
+@dataclass(frozen=True)
 class Bridge:
-    """A bridge that hosts have: the network that follows ``br-``, over a NIC, a vlan or nothing."""
+    """A bridge that hosts have: the network that follows ``br-``, over a NIC, a vlan or nothing.
+
+    ``forward_delay`` is in seconds, ``mtu`` in bytes; None leaves either to the kernel. ``dhcp4``,
+    ``dhcp6`` and ``accept_ra`` are about the host's own address on it.
+    """
 
     network: str
     nic: str | None = None
@@ -40,6 +54,11 @@ class Bridge:
     nameservers: tuple[Address, ...] = ()
     search: tuple[str, ...] = ()
     mtu: int | None = None
+    stp: bool = False
+    forward_delay: int | None = None
+    dhcp4: bool = False
+    dhcp6: bool = False
+    accept_ra: bool = False
 
     @property
     def name(self) -> str:
@@ -49,7 +68,11 @@ class Bridge:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A machine's place in one network: br-X on an LXD host, if-X in a container."""
+    """A machine's place in one network: br-X on an LXD host, if-X in a container.
+
+    ``address`` is the first of its addresses there, at which others find it; ``further`` are the
+    rest of them. ``routes`` are those of its own besides the default route.
+    """
 
     network: str
     address: Interface | None = None
@@ -57,6 +80,21 @@ class Attachment:
     nameservers: tuple[Address, ...] = ()
     search: tuple[str, ...] = ()
     mac: str | None = None
+    further: tuple[Interface, ...] = ()
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[Interface, ...]:
+        """All addresses, the first one first."""
+        return (self.address, *self.further) if self.address else ()
+
+    @property
+    def all_routes(self) -> tuple[Route, ...]:
+        """The default route, where there is a gateway, and the routes of its own."""
+        if self.gateway is None:
+            return self.routes
+        everywhere = ip_network("::/0" if self.gateway.version == 6 else "0.0.0.0/0")
+        return (Route(everywhere, self.gateway), *self.routes)
 
     @property
     def interface(self) -> str:
@@ -123,11 +161,18 @@ class LxdServer:
 
 @dataclass(frozen=True)
 class Netplan:
-    """Our netplan file on a host, and the foreign files that the inventory lets us take over."""
+    """Our netplan file on a host, and how its changes are made.
+
+    ``replaces`` are the foreign files that the inventory lets us take over; ``confirm_seconds`` is
+    how long a change has until it undoes itself; ``canary`` marks the host whose network is changed
+    first, ``batch`` is how many hosts' networks are then changed at once, itself among them.
+    """
 
     file: str = "/etc/netplan/60-nornir-lxd-fleet.yaml"
     replaces: tuple[str, ...] = ()
     confirm_seconds: float = 60.0
+    canary: bool = False
+    batch: int = 1
 
 
 @dataclass(frozen=True)

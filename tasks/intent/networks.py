@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from tasks.intent.documents import as_document
 from tasks.intent.merge import Layers
-from tasks.intent.model import Address, Attachment, Bridge, Interface
+from tasks.intent.model import Address, Attachment, Bridge, Interface, Route
 from tasks.intent.scope import Scope
+from tasks.mistakes import Place
+
+#: The keys of a bridge that need no resolving.
+_AS_WRITTEN = ("mtu", "stp", "forward_delay", "dhcp4", "dhcp6", "accept_ra")
 
 
 def bridge_of(name: str, data: Mapping[str, Any]) -> Bridge:
@@ -22,16 +26,16 @@ def bridge_of(name: str, data: Mapping[str, Any]) -> Bridge:
         gateway=ip_address(data["gateway"]) if "gateway" in data else None,
         nameservers=tuple(ip_address(server) for server in data.get("nameservers", [])),
         search=tuple(data.get("search", [])),
-        mtu=data.get("mtu"),
+        **{key: data[key] for key in _AS_WRITTEN if key in data},
     )
 
 
 def attachments(host: Layers, networks: Iterable[str], scope: Scope) -> dict[str, Attachment]:
     """A machine's place in each network that it has an interface or an address in."""
-    for key in ("gateways", "macs"):
+    for key in ("gateways", "macs", "routes"):
         for network in host.data.get(key, {}):
             scope.bridge(network, host.place(key, network))
-    addresses: Mapping[str, str] = host.data.get("addresses", {})
+    addresses: Mapping[str, str | list[str]] = host.data.get("addresses", {})
     found: dict[str, Attachment] = {}
     for network in dict.fromkeys((*networks, *addresses)):
         place = host.place("addresses", network)
@@ -40,15 +44,10 @@ def attachments(host: Layers, networks: Iterable[str], scope: Scope) -> dict[str
         bridge = scope.bridges.get(network)
         if bridge is None:
             continue
-        address = None
-        if network in addresses:
-            address = _interface(addresses[network], bridge)
-            if address is None and network not in scope.without_subnet:
-                scope.mistakes.add(
-                    place,
-                    f"{addresses[network]} has no prefix length, and {bridge.name} no subnet",
-                    "write it as address/length",
-                )
+        written = addresses.get(network, [])
+        written = [written] if isinstance(written, str) else written
+        own = _interfaces(written, bridge, place, scope)
+        address = own[0] if own else None
         mac = host.data.get("macs", {}).get(network)
         found[network] = Attachment(
             network=network,
@@ -57,19 +56,38 @@ def attachments(host: Layers, networks: Iterable[str], scope: Scope) -> dict[str
             nameservers=bridge.nameservers if address else (),
             search=bridge.search if address else (),
             mac=mac.lower() if mac else None,
+            further=tuple(own[1:]),
+            routes=tuple(_route(route) for route in host.data.get("routes", {}).get(network, [])),
         )
     return found
 
 
-def _interface(written: str, bridge: Bridge) -> Interface | None:
-    if "/" in written:
-        return ip_interface(written)
-    if bridge.subnet is None:
-        return None
-    length = bridge.subnet.prefixlen
-    address = ip_address(written)
-    # An address of the other IP version is outside the subnet, which the checks will say.
-    return ip_interface(f"{address}/{min(length, address.max_prefixlen)}")
+def _interfaces(
+    written: Sequence[str], bridge: Bridge, place: Place, scope: Scope
+) -> list[Interface]:
+    """Addresses with their prefix lengths; those that are not written out are the subnet's."""
+    found = []
+    for number, text in enumerate(written):
+        if "/" in text:
+            found.append(ip_interface(text))
+            continue
+        address, subnet = ip_address(text), bridge.subnet
+        if subnet and (number == 0 or address in subnet):
+            # A first address of the other IP version is outside the subnet, which the checks say.
+            length = min(subnet.prefixlen, address.max_prefixlen)
+            found.append(ip_interface(f"{address}/{length}"))
+        elif bridge.network not in scope.without_subnet:
+            why = f"is not in {subnet}" if subnet else f"{bridge.name} no subnet"
+            scope.mistakes.add(
+                place,
+                f"{text} has no prefix length, and {why}",
+                "write it as address/length",
+            )
+    return found
+
+
+def _route(written: Mapping[str, Any]) -> Route:
+    return Route(ip_network(written["to"]), ip_address(written["via"]), written.get("metric"))
 
 
 def _gateway(host: Layers, bridge: Bridge) -> Address | None:
@@ -90,9 +108,13 @@ def network_config(attached: Iterable[Attachment]) -> str:
         interface: dict[str, Any] = {"type": "physical", "name": attachment.interface}
         if attachment.mac:
             interface["mac_address"] = attachment.mac
-        interface["subnets"] = [_subnet(attachment)]
+        interface["subnets"] = [_subnet(attachment), *map(_further, attachment.further)]
         interfaces.append(interface)
     return as_document({"version": 1, "config": interfaces})
+
+
+def _further(address: Interface) -> dict[str, Any]:
+    return {"type": "static6" if address.version == 6 else "static", "address": str(address)}
 
 
 def _subnet(attachment: Attachment) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 from tasks.intent.containers import container_of
 from tasks.intent.inventory import Inventory
 from tasks.intent.lxd_hosts import lxd_host_of
-from tasks.intent.lxd_objects import image_of, profile_of, user_data_key
+from tasks.intent.lxd_objects import image_of, profile_of
 from tasks.intent.machines import configure_of, machine_of
 from tasks.intent.model import Bridge, Image, Intent, LxdHost, Machine, Profile
 from tasks.intent.networks import bridge_of
@@ -103,7 +103,7 @@ def _profiles(
         for group in layers.groups:
             users.setdefault(group, []).append(image)
     return {
-        name: profile_of(name, data, user_data_key(users.get(name, [])), place, scope)
+        name: profile_of(name, data, users.get(name, []), place, scope)
         for name, (data, place) in inventory.groups_with("profile").items()
     }
 

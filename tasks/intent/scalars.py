@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 
-from tasks.intent.values import Scalar
+from tasks.intent.values import Free, Scalar
 
 
 def matching(pattern: str, a: str, write: str = "") -> Scalar:
@@ -59,7 +59,7 @@ LINE = matching(r"[^\n]+", "a line of text")
 ANY_TEXT = Scalar(lambda v: isinstance(v, str), "text")
 BOOLEAN = Scalar(lambda v: isinstance(v, bool), "a boolean", "write true or false")
 SECONDS = Scalar(
-    lambda v: type(v) in (int, float) and 0 < v <= 86400,  # type: ignore[operator]
+    lambda v: type(v) in (int, float) and 1 <= v <= 86400,  # type: ignore[operator]
     "a number of seconds",
     "write a number from 1 to 86400",
 )
@@ -68,8 +68,24 @@ SETTING = Scalar(
     "a single value",
     "write text, a number or a boolean",
 )
-ADDRESS = parsed(ip_address, "an IP address", "write one such as 192.0.2.10")
-INTERFACE = parsed(ip_interface, "an IP address", "write one such as 192.0.2.10 or 192.0.2.10/24")
+
+
+def address(text: str) -> object:
+    """An IP address without a zone (``%eth0``), which netplan refuses. Raises ValueError."""
+    if "%" in text:
+        raise ValueError(text)
+    return ip_address(text)
+
+
+def interface(text: str) -> object:
+    """An IP address, with a prefix length of at least 1 or none. Raises ValueError."""
+    if "%" in text or ip_interface(text).network.prefixlen == 0:
+        raise ValueError(text)
+    return ip_interface(text)
+
+
+ADDRESS = parsed(address, "an IP address", "write one such as 192.0.2.10")
+INTERFACE = parsed(interface, "an IP address", "write one such as 192.0.2.10 or 192.0.2.10/24")
 SUBNET = parsed(ip_network, "a subnet", "write its first address and length: 192.0.2.0/24")
 PUBLIC_KEY = parsed(
     public_key,
@@ -83,7 +99,7 @@ MAC = matching(
 )
 FILE_PATH = matching(r"(~/|/|[A-Za-z0-9_.])[^\n]*", "a path")
 ABSOLUTE = matching(r"(/(?!\.\.?(/|$))[^/\s]+)+", "a file's absolute path", "write it from / on")
-ANYTHING = Scalar(lambda _: True, "anything")
+ANYTHING = Free()
 
 # A network's name follows br- and if- in interface names, of which Linux takes 15 characters.
 NETWORK = matching(

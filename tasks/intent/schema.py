@@ -43,6 +43,7 @@ from tasks.intent.values import (
     MapOf,
     Never,
     OneKey,
+    OneOrMore,
     OrNull,
     Reference,
     Scalar,
@@ -60,7 +61,7 @@ WORDS = ListOf(WORD)
 COMMON: Mapping[str, Value] = {
     "site": WORD,
     "management": NETWORK,
-    "addresses": MapOf(NETWORK, INTERFACE),
+    "addresses": MapOf(NETWORK, OneOrMore(INTERFACE)),
     "gateways": MapOf(NETWORK, OrNull(ADDRESS)),
     "macs": MapOf(NETWORK, MAC),
     "ssh_host_key": PUBLIC,
@@ -169,7 +170,18 @@ LXD_HOST: Mapping[str, Value] = {
         }
     ),
     "nics": MapOf(WORD, INTERFACE_NAME),
-    "netplan": Table({"replaces": ListOf(NETPLAN_FILE), "confirm_seconds": SECONDS}),
+    "routes": MapOf(
+        NETWORK,
+        ListOf(Table({"to": SUBNET, "via": ADDRESS, "metric": integer(1, 2**31 - 1, "a metric")})),
+    ),
+    "netplan": Table(
+        {
+            "replaces": ListOf(NETPLAN_FILE),
+            "confirm_seconds": SECONDS,
+            "canary": BOOLEAN,
+            "batch": integer(1, 1000, "a number of hosts"),
+        }
+    ),
 }
 
 CONTAINER: Mapping[str, Value] = {
@@ -196,6 +208,11 @@ BRIDGE = Table(
         "nameservers": ListOf(ADDRESS),
         "search": WORDS,
         "mtu": integer(68, 65535, "an MTU"),
+        "stp": BOOLEAN,
+        "forward_delay": integer(0, 30, "a number of seconds"),
+        "dhcp4": BOOLEAN,
+        "dhcp6": BOOLEAN,
+        "accept_ra": BOOLEAN,
     }
 )
 

@@ -10,6 +10,7 @@ from tasks.intent.model import Bridge
 from tasks.intent.scalars import public_key
 from tasks.intent.secret import Secret
 from tasks.mistakes import Mistakes, Place, nearest
+from tasks.private_key import flaw_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class Scope:
         path = self.path(written)
         if not path.is_file():
             self.mistakes.add(place, f"there is no file {path}", "make it first, or mend the path")
+        return path
+
+    def private_key(self, written: str, place: Place) -> Path:
+        """The path of a private SSH key; a mistake where the file is none."""
+        path = self.path(written)
+        flaw, remedy = flaw_of(path)
+        if flaw:
+            self.mistakes.add(place, flaw, remedy)
         return path
 
     def key_line(self, value: str | Secret, place: Place) -> str | None:

@@ -6,7 +6,7 @@ What is wrong is booked as a mistake and left out, so that later stages see righ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -38,12 +38,17 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
 
 
+def is_reference(value: object) -> bool:
+    """Whether a value has the form of a :class:`Reference`, wherever it stands."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    ((kind, source),) = value.items()
+    return kind in ("env", "file") and isinstance(source, str)
+
+
 @dataclass(frozen=True)
 class Scalar:
-    """A single value that ``accept`` takes; ``a`` says what it is, ``write`` what would be right.
-
-    ``hidden`` keeps the value itself out of the mistake, where it may be a secret.
-    """
+    """A single value that ``accept`` takes; ``a`` says what it is, ``write`` what to write."""
 
     accept: Callable[[object], bool]
     a: str
@@ -52,11 +57,34 @@ class Scalar:
     def clean(self, value: object, place: Place, mistakes: Mistakes) -> Any:
         if self.accept(value):
             return value
+        if is_reference(value):
+            mistakes.add(place, "a reference does not work here", self.write or f"write {self.a}")
+            return WRONG
         is_number = isinstance(value, int | float)
         quoted = is_number and self.accept(str(value))
         right = f'put it in quotes: "{value}"' if quoted else self.write or f"write {self.a}"
         mistakes.add(place, f"{shown(value)} is not {self.a}", right)
         return WRONG
+
+
+@dataclass(frozen=True)
+class Free:
+    """Anything at all, taken literally: only a reference, which would be, is refused."""
+
+    def clean(self, value: object, place: Place, mistakes: Mistakes) -> Any:
+        if is_reference(value):
+            mistakes.add(
+                place,
+                "a reference does not work here: it would be taken literally",
+                "write the value out unless it is a secret; where this is no reference, write "
+                "the whole as text (|)",
+            )
+            return WRONG
+        items: Iterable[tuple[Any, Any]] = ()
+        if isinstance(value, dict | list):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+        cleaned = [self.clean(item, place.at(key), mistakes) for key, item in items]
+        return WRONG if any(item is WRONG for item in cleaned) else value
 
 
 @dataclass(frozen=True)
@@ -84,6 +112,8 @@ class MapOf:
         if not isinstance(value, dict):
             mistakes.add(place, f"{shown(value)} is not a mapping", f"write {self.key.a}: value")
             return WRONG
+        if isinstance(self.value, Free) and is_reference(value):
+            return self.value.clean(value, place, mistakes)
         right: dict[str, Any] = {}
         for key, item in value.items():
             if self.key.clean(key, place.at(key), mistakes) is WRONG:
@@ -178,6 +208,20 @@ class Either:
     def clean(self, value: object, place: Place, mistakes: Mistakes) -> Any:
         kind = self.mapping if isinstance(value, dict) else self.other
         return kind.clean(value, place, mistakes)
+
+
+@dataclass(frozen=True)
+class OneOrMore:
+    """One value, or a list of such with at least one."""
+
+    value: Value
+
+    def clean(self, value: object, place: Place, mistakes: Mistakes) -> Any:
+        if not isinstance(value, list):
+            return self.value.clean(value, place, mistakes)
+        if not value:
+            mistakes.add(place, "an empty list", "write at least one, or leave the key out")
+        return ListOf(self.value).clean(value, place, mistakes) or WRONG
 
 
 @dataclass(frozen=True)

@@ -1,183 +1,37 @@
-"""The LXD API of a host over HTTPS, on pylxd: pinned, bounded in time, errors made clear.
+"""The connection to an LXD host's API, opened by those who write.
 
-The REST API: https://documentation.ubuntu.com/lxd/en/stable-5.0/rest-api/.
+What it is made of (pylxd, requests) is imported when it is opened: most runs find nothing to
+write, and need not wait for it.
 """
 
 from __future__ import annotations
 
-import copy
-import time
-from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any
 
 from nornir.core.configuration import Config
 from nornir.core.inventory import Host
-from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
 
-from tasks.errors import LxdCertificateError, LxdConflictError, LxdError, LxdNotFoundError
-from tasks.fingerprint import image_fingerprint
-from tasks.lxd_api.errors import untrusted
-from tasks.lxd_api.operation import Operation, follow
-from tasks.lxd_api.session import Json, LxdSession, Method
+from tasks.errors import LxdCertificateError, LxdError
 from tasks.run import run_of
 from tasks.state import StateFolder
+from tasks.transport import lock_host
 
-__all__ = ["LxdApi", "LxdConnection", "Operation", "api_of"]
+if TYPE_CHECKING:
+    from tasks.lxd_api.api import LxdApi
 
-
-class LxdApi:
-    """The API of one LXD host; threads may share it.
-
-    ``path`` is always the whole one, like ``/1.0/profiles/demo``. Every method raises out of
-    :class:`LxdNotFoundError`, :class:`LxdConflictError`, :class:`LxdUntrustedError`,
-    :class:`LxdCertificateError`, :class:`LxdUnreachableError`, :class:`LxdError` and
-    :class:`DeadlineError`.
-
-    Arguments:
-        where: the host's inventory name.
-        address: ``host:port`` of its API.
-        certificate: files with the controller's client certificate and key.
-        pin: file with the one server certificate that is accepted.
-        on_request: called once for each request.
-    """
-
-    def __init__(
-        self,
-        where: str,
-        address: str,
-        *,
-        certificate: tuple[Path, Path],
-        pin: Path,
-        on_request: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.where = where
-        self._session = LxdSession(
-            where, address, certificate=certificate, pin=pin, on_request=on_request
-        )
-
-    def get(self, path: str) -> tuple[Any, str]:
-        """An object as LXD has it, and its ETag ("" where it has none)."""
-        response = self._session.request("GET", path)
-        return response.json()["metadata"], response.headers.get("ETag", "")
-
-    def post(self, path: str, body: Json, *, deadline: float = 60.0) -> Any:
-        """Create an object; waits for the operation. Returns its metadata."""
-        return self._carry_out("POST", path, body, deadline=deadline)
-
-    def put(self, path: str, body: Json, *, etag: str | None = None, deadline: float = 60.0) -> Any:
-        """Replace an object, only if it still has ``etag`` where one is given."""
-        return self._carry_out("PUT", path, body, etag=etag, deadline=deadline)
-
-    def patch(
-        self, path: str, body: Json, *, etag: str | None = None, deadline: float = 60.0
-    ) -> Any:
-        """Change the named keys of an object."""
-        return self._carry_out("PATCH", path, body, etag=etag, deadline=deadline)
-
-    def delete(self, path: str, *, deadline: float = 60.0) -> Any:
-        """Delete an object; waits for the operation."""
-        return self._carry_out("DELETE", path, deadline=deadline)
-
-    def update(self, path: str, change: Callable[[Json], Json], *, deadline: float = 60.0) -> Any:
-        """GET, change, PUT with If-Match; once more where someone else was faster.
-
-        ``change`` gets the object and returns what it shall be; nothing is written where that is
-        the same. Raises :class:`LxdConflictError` after the second conflict.
-        """
-        try:
-            return self._update(path, change, deadline)
-        except LxdConflictError:
-            return self._update(path, change, deadline)
-
-    def start(
-        self, method: Method, path: str, body: Json | None = None, *, etag: str | None = None
-    ) -> Operation:
-        """Have LXD begin something and return at once, so that several run side by side."""
-        response = self._session.request(method, path, body, etag=etag)
-        return Operation(self._session, f"{method} {path}", response.json())
-
-    def upload_image(
-        self,
-        metadata: Path,
-        rootfs: Path | None,
-        *,
-        alias: str,
-        properties: dict[str, str],
-        deadline: float = 600.0,
-    ) -> str:
-        """Have the image of these files on the host, under ``alias``; returns its fingerprint.
-
-        An image that is there already is not sent again, so a run that was killed between
-        upload and alias is finished by the next one.
-        """
-        fingerprint = image_fingerprint(metadata, rootfs)
-        if not self._has(f"/1.0/images/{fingerprint}"):
-            self._send_image(metadata, rootfs, properties, deadline)
-        target = {"target": fingerprint, "description": ""}
-        if not self._has(f"/1.0/images/aliases/{alias}"):
-            self.post("/1.0/images/aliases", {**target, "name": alias})
-        else:
-            self.update(f"/1.0/images/aliases/{alias}", lambda now: {**now, **target})
-        return fingerprint
-
-    def close(self) -> None:
-        """Close all connections."""
-        self._session.close()
-
-    def _update(self, path: str, change: Callable[[Json], Json], deadline: float) -> Any:
-        now, etag = self.get(path)
-        wanted = change(copy.deepcopy(now))
-        return None if wanted == now else self.put(path, wanted, etag=etag, deadline=deadline)
-
-    def _has(self, path: str) -> bool:
-        try:
-            self.get(path)
-        except LxdNotFoundError:
-            return False
-        return True
-
-    def _send_image(
-        self, metadata: Path, rootfs: Path | None, properties: dict[str, str], deadline: float
-    ) -> None:
-        with ExitStack() as files:
-            image: Any = files.enter_context(metadata.open("rb"))
-            headers = {"X-LXD-filename": metadata.name, "X-LXD-properties": urlencode(properties)}
-            if rootfs:
-                kind = "application/octet-stream"
-                root = files.enter_context(rootfs.open("rb"))
-                image = MultipartEncoder(  # metadata has to come first
-                    [
-                        ("metadata", (metadata.name, image, kind)),
-                        ("rootfs", (rootfs.name, root, kind)),
-                    ]
-                )
-                headers["Content-Type"] = image.content_type
-            self._carry_out("POST", "/1.0/images", data=image, headers=headers, deadline=deadline)
-
-    def _carry_out(
-        self,
-        method: Method,
-        path: str,
-        body: Json | None = None,
-        *,
-        deadline: float,
-        **options: Any,
-    ) -> Any:
-        until = time.monotonic() + deadline
-        answer = self._session.request(method, path, body, answer=deadline, **options).json()
-        if answer.get("type") == "async":
-            return follow(self._session, answer["operation"], f"{method} {path}", until)
-        return answer["metadata"]
+__all__ = ["LxdConnection", "api_of"]
 
 
 def api_of(host: Host) -> LxdApi:
-    """The API of an LXD host, connected at the first call of a run.
+    """The API of an LXD host, connected at the first call of a run, with the host's lock held.
+
+    Only who writes asks for it, so that the lock is taken here: also where a task is run by
+    itself. It is held until the host's connections are closed.
 
     Raises :class:`LxdCertificateError` where no certificate of its LXD is pinned yet,
-    :class:`LxdUntrustedError`, or :class:`LxdUnreachableError`.
+    :class:`LxdUntrustedError`, :class:`LxdUnreachableError`, :class:`LockedError` where another
+    controller holds the lock, or what :func:`tasks.transport.lock_host` raises besides.
     """
     run = run_of(host)
     with run.opening(f"{host.name} lxd"):
@@ -194,7 +48,8 @@ def api_of(host: Host) -> LxdApi:
                 },
             )
         api: LxdApi = host.connections["lxd"].connection
-        return api
+    lock_host(host)
+    return api
 
 
 class LxdConnection:
@@ -217,6 +72,8 @@ class LxdConnection:
         configuration: Config | None = None,
     ) -> None:
         """Connect; called by Nornir."""
+        from tasks.lxd_api.api import LxdApi  # noqa: PLC0415 - see above
+
         options = extras or {}
         name, state = options["name"], options["state"]
         certificate, pin = _credentials(name, state)
@@ -243,6 +100,8 @@ class LxdConnection:
 
 
 def _credentials(name: str, state: StateFolder) -> tuple[tuple[Path, Path], Path]:
+    from tasks.lxd_api.errors import untrusted  # noqa: PLC0415 - see above
+
     certificate, pin = state.client_certificate(create=False), state.pin(name)
     if certificate is None:
         raise untrusted(name)

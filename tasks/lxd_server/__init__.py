@@ -19,7 +19,7 @@ from tasks.onhost import on_host
 from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.run import Run, run_of
-from tasks.transport import shell_of
+from tasks.transport import lock_host, shell_of
 
 __all__ = ["setup_lxd"]
 
@@ -51,12 +51,15 @@ def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
             _pin(run, host, facts)
         return plan_lxd(wanted, facts, _controller(run, create=not dry))
 
+    def ready() -> None:
+        lock_host(host)
+
     def apply(planned: Plan[LxdWrite]) -> None:
         writes = [step.write for step in planned.steps]
         _apply_on_host(host, run, [write for write in writes if isinstance(write, OnHost)])
         _apply_requests(host, [write for write in writes if isinstance(write, Request)])
 
-    return converge(task, "lxd", plan=plan, apply=apply, dry_run=dry_run)
+    return converge(task, "lxd", plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 
 
 def _controller(run: Run, *, create: bool) -> Controller:

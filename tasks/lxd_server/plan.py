@@ -9,6 +9,7 @@ from typing import Any, Literal
 from tasks.actual import HostFacts, Json
 from tasks.certificate import fingerprint_of
 from tasks.errors import FleetError
+from tasks.facts.lxd import answering
 from tasks.intent.model import LxdHost, Pool
 from tasks.intent.secret import Secret
 from tasks.ownership import marked
@@ -92,14 +93,8 @@ def _refuse_what_cannot_be(wanted: LxdHost, actual: HostFacts) -> None:
             where=wanted.name,
             remedy=f"set lxd.package to {lxd.package}, or move it by hand (lxd.migrate)",
         )
-    if lxd.package and not lxd.running and lxd.problem:
-        unit = "snap.lxd.daemon" if lxd.package == "snap" else "lxd"
-        raise FleetError(
-            f"LXD does not answer ({lxd.problem})",
-            where=wanted.name,
-            remedy=f"on that host: systemctl status {unit}; journalctl -u {unit}; "
-            f"systemctl start {unit}",
-        )
+    if lxd.package:
+        answering(wanted.name, lxd)
 
 
 def _install(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
@@ -153,7 +148,7 @@ def _pool(pool: Pool, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
     now = actual.lxd.pools.get(pool.name)
     path = f"/1.0/storage-pools/{pool.name}"
     if now is None:
-        body = {"name": pool.name, "driver": pool.driver, "config": marked(pool.config)}
+        body = {"name": pool.name, "driver": pool.driver, "config": marked(pool.name, pool.config)}
         yield Step(
             "create",
             f"pool {pool.name}",

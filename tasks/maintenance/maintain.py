@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
@@ -13,11 +13,11 @@ from tasks.controller import in_waves
 from tasks.errors import LockedError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
-from tasks.maintenance.health import check_health
+from tasks.maintenance.health import PHASE, check_health
 from tasks.maintenance.jobs import Job, chosen
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, turns_of
-from tasks.outcome import failure, record, result_of
+from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
 from tasks.run import run_of
 from tasks.transport import lock_host
@@ -38,7 +38,8 @@ def maintain(
     once and the host itself after them, of an ``apart`` group never two at once, the controlling
     machine last. A machine that a job changed is checked for its health; where that or the job
     fails, the others of its ``apart`` group are left alone. Containers that are stopped, and
-    those of a host that cannot be reached, are skipped.
+    those of a host that cannot be reached, are skipped; where health is among the jobs, one that
+    is declared running and does not has failed it.
 
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
@@ -125,7 +126,8 @@ class _Maintenance:
         for name in self.report.hosts:
             reason = self._why_skip(name)
             if reason:
-                self.report.add(name, record("check", "skipped", message=reason))
+                for entry in self._left_out(name, reason):
+                    self.report.add(name, entry)
             elif name in self.shared.selected and not self.report.lost(name):
                 left.append(name)
         return left
@@ -137,6 +139,18 @@ class _Maintenance:
         if self.report.lost(container.on):
             return f"its LXD host {container.on} is {self.report.hosts[container.on].status}"
         return why_not(container, self.shared.facts[container.on])
+
+    def _left_out(self, name: str, reason: str) -> Iterator[Record]:
+        """What is booked of a container that is not worked on; one that should run is not well."""
+        container = self.intent.containers[name]
+        down = container.running and not self.report.lost(container.on)
+        if not down or PHASE not in self.jobs:
+            yield record("check", "skipped", message=reason)
+            return
+        for job in self.jobs:
+            if job != PHASE:
+                yield record(job, "skipped", message=reason)
+        yield record(PHASE, "failed", message=f"{reason}, declared running")
 
     def _controlling(self, machines: Collection[str]) -> list[str]:
         waves = in_waves(self.intent, machines)

@@ -36,20 +36,26 @@ def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
 
     ``Result.result`` is the record of phase ``upgrade``; its steps name each package with its
     versions. It is changed only where a package was upgraded, installed or removed, also where
-    the upgrade failed half-way. Errors are in the record, never raised.
+    the upgrade failed half-way, and where that is not known: it passed its deadline, or the
+    connection broke. Errors are in the record, never raised.
     """
     started = time.monotonic()
     dry = task.is_dry_run(dry_run)
     plan: Plan[None] = Plan()
+    begun = False
     try:
         machine = run_of(task).intent.machine(task.host.name)
         deadline = machine.maintenance.deadline
         script = on_host("upgrade", "dry" if dry else "real", str(int(deadline * LOCK_SHARE)))
-        done = shell_of(task.host).run(script, deadline=deadline)
+        shell = shell_of(task.host)
+        begun = not dry
+        done = shell.run(script, deadline=deadline)
         plan = simulated(done.text) if dry else happened(*_before_and_after(done.text))
+        begun = begun and plan.changed
         done.check(task.host.name, "the upgrade of packages", remedy="mend it there and run again")
     except Exception as error:
-        return result_of(task, failure(PHASE, error, plan=plan, seconds=time.monotonic() - started))
+        seconds = time.monotonic() - started
+        return result_of(task, failure(PHASE, error, plan=plan, seconds=seconds, begun=begun))
     status: Status = "changed" if plan.changed else "ok"
     return result_of(task, record(PHASE, status, plan=plan, seconds=time.monotonic() - started))
 

@@ -13,9 +13,10 @@ def on_host(name: str, *arguments: str) -> str:
     ``name`` is the file's name without ``.sh``. Arguments are no place for a secret: those go
     over standard input.
     """
-    return f"set -- {shlex.join(arguments)}\n{_text(name)}"
+    return f"set -- {shlex.join(arguments)}\n{script_of(name)}"
 
 
 @cache
-def _text(name: str) -> str:
+def script_of(name: str) -> str:
+    """The text of one of these scripts as it is, for a host that keeps it as a file."""
     return files(__name__).joinpath(f"{name}.sh").read_text(encoding="utf-8")

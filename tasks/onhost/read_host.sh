@@ -48,7 +48,7 @@ PATHS
 fi
 
 ip -j -d addr show >"$work/links" 2>/dev/null &
-{ ip route show default && ip -6 route show default; } >"$work/routes" 2>/dev/null &
+{ ip route show && ip -6 route show; } >"$work/routes" 2>/dev/null &
 df -Pk / /etc /var/lib /var/lib/lxd /var/lib/nornir-lxd-fleet >"$work/disks" 2>/dev/null &
 # shellcheck disable=SC2016  # the dollars are dpkg-query's
 dpkg-query -W -f '${db:Status-Status} ${Version}\n' netplan.io >"$work/netplan" 2>/dev/null &
@@ -64,6 +64,10 @@ printf ',"boot_id":"%s"' "$boot_id"
 printf ',"disks":"%s"' "$(base64_of "$work/disks")"
 printf ',"created":"%s"' "$(base64_of /var/lib/nornir-lxd-fleet/created)"
 printf ',"netplan_package":"%s"' "$(base64_of "$work/netplan")"
+pending=false
+[ -e /run/nornir-lxd-fleet/network/pending ] &&
+    systemctl is-active --quiet nornir-lxd-fleet-rollback.timer && pending=true
+printf ',"network_pending":%s' "$pending"
 printf ',"links":%s,"routes":"%s"' "$(json_of links)" "$(base64_of "$work/routes")"
 
 separator=

@@ -15,11 +15,32 @@ work=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/certificate.crt"
 
+# Seconds for installing: with the rest it is less than the controller waits, which would leave
+# apt or snap to themselves.
+install_end=$(($(date +%s) + 700))
+
+# bounded COMMAND...: no longer than what is left of them
+bounded() {
+    status=0
+    left=$((install_end - $(date +%s)))
+    [ "$left" -gt 0 ] || left=1
+    timeout -k 10 "$left" "$@" </dev/null >&2 || status=$?
+    case $status in
+    124 | 137) echo "$1 was ended: LXD was not installed within the deadline" >&2 ;;
+    esac
+    return "$status"
+}
+
 install_deb() {
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -q -o DPkg::Lock::Timeout=300 update
-    apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
+    bounded apt-get -q -o DPkg::Lock::Timeout=300 update
+    bounded apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef \
         -o Dpkg::Options::=--force-confold install lxd lxd-client
+}
+
+install_snap() {
+    bounded snap install lxd
+    lxd_folder=/var/snap/lxd/common/lxd
 }
 
 # Run a command as a Unix user, with that user's home: what the LXD client writes there is theirs.
@@ -59,8 +80,8 @@ while [ $# -gt 0 ]; do
     case $1 in
     install)
         case $2 in
-        deb) install_deb >&2 ;;
-        snap) snap install lxd >&2 && lxd_folder=/var/snap/lxd/common/lxd ;;
+        deb) install_deb ;;
+        snap) install_snap ;;
         esac
         ;;
     listen | trust)

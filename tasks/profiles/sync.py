@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nornir.core.task import Result, Task
 
 from tasks.apply import apply_all
 from tasks.errors import LxdError
-from tasks.facts.host import facts_of
-from tasks.lxd_api.connection import LxdApi, api_of
+from tasks.facts.lxd import lxd_facts_of
+from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
 from tasks.ownership import CREATED_KEY, marked
 from tasks.plan import Plan, Step
 from tasks.profiles.plan import ProfileWrite, plan_profiles
 from tasks.run import run_of
+
+if TYPE_CHECKING:
+    from tasks.lxd_api.api import LxdApi
 
 PHASE = "profiles"
 #: Seconds that LXD may take to carry a changed profile into the instances that use it.
@@ -41,22 +44,25 @@ def sync_profiles(task: Task, dry_run: bool | None = None, prune: bool = False) 
     host = intent.lxd_hosts[task.host.name]
 
     def plan(fresh: bool) -> Plan[ProfileWrite]:
-        return plan_profiles(
-            host, intent.profiles, facts_of(task.host, fresh=fresh).lxd, prune=prune
-        )
+        facts = lxd_facts_of(task.host, fresh=fresh)
+        return plan_profiles(host, intent.profiles, facts, prune=prune)
+
+    def ready() -> LxdApi:
+        return api_of(task.host)
 
     def apply(wanted: Plan[ProfileWrite]) -> None:
         api = api_of(task.host)
         apply_all((step.object, partial(_write, api, step)) for step in wanted.steps)
 
-    return converge(task, PHASE, plan=plan, apply=apply, dry_run=dry_run)
+    return converge(task, PHASE, plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 
 
 def _write(api: LxdApi, step: Step[ProfileWrite]) -> None:
     write = step.write
     path = f"/1.0/profiles/{write.profile}"
     if write.method == "create":
-        body = {**write.body, "name": write.profile, "config": marked(write.body["config"])}
+        config = marked(write.profile, write.body["config"])
+        body = {**write.body, "name": write.profile, "config": config}
         api.post("/1.0/profiles", body)
     elif write.method == "delete":
         api.delete(path)

@@ -8,13 +8,14 @@ from nornir.core.task import Result, Task
 from tasks.actual import HostFacts
 from tasks.errors import FleetError, UnreachableError
 from tasks.facts.host import facts_of
+from tasks.facts.lxd import answering
 from tasks.onhost import on_host
 from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.remotes.edges import prove_edges
 from tasks.remotes.plan import Peer, RemotesWrite, plan_remotes, script_input
 from tasks.run import Run, run_of
-from tasks.transport import shell_of
+from tasks.transport import lock_host, shell_of
 
 __all__ = ["prove_edges", "sync_remotes"]
 
@@ -39,7 +40,11 @@ def sync_remotes(task: Task, dry_run: bool | None = None) -> Result:
 
     def plan(fresh: bool) -> Plan[RemotesWrite]:
         facts = facts_of(host, fresh=fresh)
+        answering(host.name, facts.lxd)
         return plan_remotes(wanted, facts, _peers(run, facts), dry=dry)
+
+    def ready() -> None:
+        lock_host(host)
 
     def apply(planned: Plan[RemotesWrite]) -> None:
         stdin = script_input(facts_of(host), planned)
@@ -52,7 +57,7 @@ def sync_remotes(task: Task, dry_run: bool | None = None) -> Result:
             )
         done.check(host.name, "writing remotes and trust")
 
-    return converge(task, "remotes", plan=plan, apply=apply, dry_run=dry_run)
+    return converge(task, "remotes", plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 
 
 def _peers(run: Run, own: HostFacts) -> list[Peer]:

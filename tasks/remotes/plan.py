@@ -64,6 +64,7 @@ def plan_remotes(
             notes.append(f"peer {peer.name} has no {missing}, its remote is left as it is")
             continue
         steps += _trust(actual, peer, peer.facts)
+        notes += _namesakes(actual, peer, peer.facts)
         for user in wanted.client_users:
             if user in actual.clients:
                 steps += _remote(actual.clients[user], peer, peer.facts, wanted.name)
@@ -88,7 +89,7 @@ def _missing(peer: LxdHost, facts: HostFacts) -> str:
 
 
 def _trust(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[Step[RemotesWrite]]:
-    """Trust the certificates of a peer's users; a former one of the same name no more."""
+    """Trust the certificates of a peer's users; no more a former one of that name of ours."""
     entries = {entry["fingerprint"]: entry["name"] for entry in actual.lxd.certificates}
     for user in peer.host.client_users:
         folder = facts.clients.get(user)
@@ -101,17 +102,45 @@ def _trust(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[Step[Rem
             yield Step(
                 "trust",
                 f"certificate {name}",
-                RemotesWrite((line, f"created trust {name}")),
+                RemotesWrite((line, f"created {_trusted(name, fingerprint)}")),
                 detail=fingerprint[:12] if fingerprint else TO_BE_MADE,
             )
-        for old, old_name in entries.items():
-            if fingerprint and old_name == name and old != fingerprint:
+        for old in _former(actual, name, fingerprint):
+            if _trusted(name, old) in actual.created:
                 yield Step(
                     "distrust",
                     f"certificate {name}",
                     RemotesWrite((f"untrust {old}",)),
                     detail=f"{old[:12]}, the former one of that name",
                 )
+
+
+def _namesakes(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[str]:
+    """Certificates that are trusted under a name of ours and that we have not brought there."""
+    for user in peer.host.client_users:
+        name = trust_name(peer.host, user)
+        folder = facts.clients.get(user)
+        fingerprint = fingerprint_of(folder.certificate) if folder and folder.certificate else None
+        for old in _former(actual, name, fingerprint):
+            if _trusted(name, old) not in actual.created:
+                yield (
+                    f"another certificate is trusted as {name}, not by us, and stays; if it is no "
+                    f"longer wanted: lxc config trust remove {old[:12]}"
+                )
+
+
+def _former(actual: HostFacts, name: str, fingerprint: str | None) -> list[str]:
+    """The fingerprints that are trusted under a name besides the one that shall be."""
+    return [
+        entry["fingerprint"]
+        for entry in actual.lxd.certificates
+        if fingerprint and entry["name"] == name and entry["fingerprint"] != fingerprint
+    ]
+
+
+def _trusted(name: str, fingerprint: str | None) -> str:
+    """How the host's list of what we created has a certificate: by itself, a name has many."""
+    return f"trust {name} {fingerprint or '-'}"
 
 
 def _remote(

@@ -34,7 +34,8 @@ class HostKeySources:
     Arguments:
         name: the machine's inventory name.
         declared: the inventory's ``ssh_host_key``, a public key line without a host name.
-        state: the state folder's known_hosts, asked by name, then by address.
+        state: the state folder's known_hosts, asked by name, then by address; a key that it has
+            of another machine at that address is not this one's.
         user: the user's own known_hosts, asked by address.
         accepted: the fingerprint (``SHA256:...``) under which an unknown key may be learned.
         learn: called with a public key line when a key was accepted by fingerprint.
@@ -55,15 +56,24 @@ class HostKeySources:
                 "the inventory's ssh_host_key",
                 f"correct ssh_host_key of {self.name} in the inventory",
             )
-        places = ((self.state, self.name), (self.state, known_host(host, port)),
-                  (self.user, known_host(host, port)))  # fmt: skip
-        for file, pattern in places:
-            keys = tuple(_keys_in(file, pattern)) if file else ()
+        address = known_host(host, port)
+        places = ((self.state, self.name, ""), (self.state, address, self.name),
+                  (self.user, address, ""))  # fmt: skip
+        for file, pattern, of in places:
+            keys = tuple(_keys_in(file, pattern, of)) if file else ()
             if keys:
                 return KnownKeys(
                     keys, str(file), f"remove it with: ssh-keygen -f {file} -R '{pattern}'"
                 )
         return KnownKeys()
+
+
+def machine_of(key: paramiko.PKey, state: Path) -> str:
+    """The machine by whose name a state folder's known_hosts has a key; "" where there is none."""
+    for names, known in _entries(state):
+        if known.asbytes() == key.asbytes():
+            return names[0]
+    return ""
 
 
 def parse_key(line: str, where: str) -> paramiko.PKey:
@@ -114,13 +124,21 @@ class Verification(paramiko.MissingHostKeyPolicy):
                     remedy="do not go on unless the machine was reinstalled; "
                     f"then {self.known.remedy}",
                 )
+        elif accepted is None and (other := self._other(key)):
+            raise HostKeyError(
+                f"{hostname} answers as {other}, by its SSH host key {key.fingerprint}",
+                where=name,
+                remedy=f"stop {other}, or give one of the two another address; if {other} is what "
+                f"{name} was called before, run provision.py with --host-key "
+                f"{name}={key.fingerprint}",
+            )
         elif accepted is None:
             kind = CONSOLE_FILES.get(key.get_name(), "ecdsa")
             raise HostKeyError(
                 f"its SSH host key is unknown, it shows {key.fingerprint} ({key.get_name()})",
                 where=name,
                 remedy="compare it on the host's console (ssh-keygen -lf "
-                f"/etc/ssh/ssh_host_{kind}_key.pub), then run again with "
+                f"/etc/ssh/ssh_host_{kind}_key.pub), then run provision.py with "
                 f"--host-key {name}={key.fingerprint}",
             )
         elif accepted.rstrip("=") != key.fingerprint:
@@ -133,16 +151,29 @@ class Verification(paramiko.MissingHostKeyPolicy):
         elif self.sources.learn:
             self.sources.learn(f"{key.get_name()} {key.get_base64()}")
 
+    def _other(self, key: paramiko.PKey) -> str:
+        state = self.sources.state
+        return machine_of(key, state) if state else ""
 
-def _keys_in(file: Path, pattern: str) -> Iterable[paramiko.PKey]:
+
+def _keys_in(file: Path, pattern: str, of: str = "") -> Iterable[paramiko.PKey]:
+    """The keys of a host, plain or hashed; with ``of`` none that is another machine's by name."""
+    for names, key in _entries(file):
+        if any(_is(pattern, name) for name in names):
+            others = [name for name in names if name not in (pattern, of)]
+            if not (of and others):
+                yield key
+
+
+def _entries(file: Path) -> Iterable[tuple[list[str], paramiko.PKey]]:
     try:
         lines = file.read_text(errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
         entry = _parse(line.strip())
-        if entry and any(_is(pattern, name) for name in entry[0]):
-            yield entry[1]
+        if entry:
+            yield entry
 
 
 def _parse(line: str) -> tuple[list[str], paramiko.PKey] | None:

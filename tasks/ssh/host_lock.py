@@ -47,6 +47,11 @@ class HostLock:
         self._closed = threading.Event()
         threading.Thread(target=self._beat, daemon=True, name="host lock").start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it is held, as far as is known here."""
+        return not self._closed.is_set()
+
     def close(self) -> None:
         """Release the lock."""
         self._closed.set()
@@ -55,7 +60,7 @@ class HostLock:
     def _beat(self) -> None:
         while not self._closed.wait(BEAT):
             if not self._held.send(b"."):
-                return
+                self._closed.set()  # the host has let it go
 
 
 def take_lock(shell: SshShell) -> HostLock:

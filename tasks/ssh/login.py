@@ -10,6 +10,7 @@ import paramiko
 from netmiko.linux.linux_ssh import LinuxSSH
 
 from tasks.errors import LoginError, UnreachableError
+from tasks.private_key import flaw_of
 from tasks.ssh.host_keys import HostKeySources, Verification
 
 #: Seconds for each of: TCP connection, SSH banner, key exchange, login.
@@ -133,6 +134,28 @@ def tcp_socket(hostname: str, port: int, *, where: str, deadline: float) -> sock
     return sock
 
 
+def shown_key(hostname: str, port: int, *, deadline: float) -> paramiko.PKey | None:
+    """The SSH host key that an address shows, unverified; None where no SSH server answers.
+
+    Arguments:
+        deadline: seconds for the connection, and as many again for the key.
+    """
+    try:
+        sock = tcp_socket(hostname, port, where=hostname, deadline=deadline)
+    except UnreachableError:
+        return None
+    with sock:
+        try:
+            transport = paramiko.Transport(sock)
+            try:
+                transport.start_client(timeout=deadline)
+                return transport.get_remote_server_key()
+            finally:
+                transport.close()
+        except (paramiko.SSHException, EOFError, OSError):
+            return None
+
+
 def log_in(
     hostname: str,
     port: int,
@@ -148,12 +171,10 @@ def log_in(
     """
     where = sources.name
     verification = Verification(sources, hostname, port)
-    if key_file and not key_file.expanduser().is_file():
-        raise LoginError(
-            f"the SSH key file {key_file} does not exist",
-            where=where,
-            remedy="correct ssh_key in the inventory or put the key there",
-        )
+    if key_file:
+        flaw, remedy = flaw_of(key_file.expanduser())
+        if flaw:
+            raise LoginError(f"ssh_key in the inventory: {flaw}", where=where, remedy=remedy)
     if sock is None:
         sock = tcp_socket(hostname, port, where=where, deadline=CONNECT_DEADLINE)
     key = str(key_file.expanduser()) if key_file else None

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 
 import yaml
 
-from tasks.actual import HostFacts, Json
+from tasks.actual import HostFacts, Json, LxdFacts
 from tasks.intent.model import Container, Intent
 from tasks.ownership import unmarked
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, ProfileStatus
@@ -47,7 +47,7 @@ def host_status(
         profiles=tuple(lxd.profiles),
         remotes={user: _remotes(folder.config) for user, folder in facts.clients.items()},
         containers=(
-            *(container_status(c, _state(c.name, facts), lxd.images) for c in declared),
+            *(container_status(c, _state(c.name, facts), _image(c, lxd)) for c in declared),
             *(
                 _foreign(lxd.instances[i], lxd.images)
                 for i in foreign
@@ -57,17 +57,21 @@ def host_status(
     )
 
 
-def container_status(
-    container: Container, state: str, images: Mapping[str, Json] | None = None
-) -> ContainerStatus:
-    """A declared container in a state that its host told."""
+def container_status(container: Container, state: str, image: str = "") -> ContainerStatus:
+    """A declared container in a state that its host told; ``image`` is what it was made from."""
     addresses = {
         network: str(attachment.address)
         for network, attachment in container.attachments.items()
         if attachment.address
     }
     return ContainerStatus(
-        container.name, state, True, addresses, container.image, container.profiles
+        container.name,
+        state,
+        True,
+        addresses,
+        image or container.image,
+        container.profiles,
+        wanted="running" if container.running else "stopped",
     )
 
 
@@ -112,6 +116,16 @@ def image_name(images: Mapping[str, Json], fingerprint: str) -> str:
     """An image's first alias, or the start of its fingerprint as LXD's own lists show it."""
     aliases = images.get(fingerprint, {}).get("aliases") or ()
     return str(aliases[0]["name"]) if aliases else fingerprint[:12]
+
+
+def _image(container: Container, lxd: LxdFacts) -> str:
+    """What a container was made from, by the name it is declared with where that is still it."""
+    config = lxd.instances.get(container.name, {}).get("config") or {}
+    fingerprint = str(config.get("volatile.base_image", ""))
+    aliases = lxd.images.get(fingerprint, {}).get("aliases") or ()
+    if not fingerprint or container.image in {alias["name"] for alias in aliases}:
+        return container.image
+    return image_name(lxd.images, fingerprint)
 
 
 def _state(container: str, facts: HostFacts) -> str:

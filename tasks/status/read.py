@@ -18,7 +18,8 @@ from tasks.status.report import StatusReport
 def status(nr: Nornir) -> StatusReport:
     """Read every LXD host that the run selects, or that carries a selected container, in parallel.
 
-    Takes no lock and changes nothing; containers are seen through their hosts, never contacted.
+    Takes no lock and changes nothing; containers are seen through their hosts, never contacted. A
+    host that is selected shows all its containers, but those that the limit excludes.
 
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` holds here.
@@ -27,6 +28,11 @@ def status(nr: Nornir) -> StatusReport:
     """
     started, began = now(), time.monotonic()
     run = run_of(nr)
+    shown = run.selected | {
+        c.name
+        for c in run.intent.containers.values()
+        if c.on in run.selected and c.name not in run.excluded
+    }
     carrying = {c.on for c in run.intent.containers.values() if c.name in run.selected}
     names = [h for h in run.intent.lxd_hosts if h in run.selected or h in carrying]
     problems: dict[str, str] = {}
@@ -49,7 +55,7 @@ def status(nr: Nornir) -> StatusReport:
         started=started,
         seconds=time.monotonic() - began,
         hosts=tuple(
-            host_status(run.intent, name, facts.get(name), problems.get(name, ""), run.selected)
+            host_status(run.intent, name, facts.get(name), problems.get(name, ""), shown)
             for name in names
         ),
         profiles=compare_profiles(run.intent, facts),

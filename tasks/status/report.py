@@ -15,7 +15,9 @@ class ContainerStatus:
 
     ``state`` is what LXD says (running, stopped, ...), missing where the inventory has it and the
     host has not, unknown where the host could not be asked. ``declared`` says whether the
-    inventory has it on this host; ``addresses`` are the declared ones.
+    inventory has it on this host, ``wanted`` in which state (running or stopped); ``addresses``
+    are the declared ones, ``image`` is what it was made from, the declared one where that is not
+    known.
     """
 
     name: str
@@ -24,6 +26,12 @@ class ContainerStatus:
     addresses: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     profiles: tuple[str, ...] = ()
+    wanted: str = ""
+
+    @property
+    def astray(self) -> bool:
+        """Whether it is there, and in another state than the declared one."""
+        return self.declared and self.state not in (self.wanted, "missing", "unknown")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,8 @@ def _containers(containers: tuple[ContainerStatus, ...]) -> Table:
         state = Text(clean(container.state), style=STATE_STYLES.get(container.state, ""))
         if not container.declared:
             state.append(", foreign", style="magenta")
+        elif container.astray:
+            state.append(f", declared {container.wanted}", style="bold red")
         table.add_row(
             _text(container.name),
             state,
@@ -126,7 +128,8 @@ def _count(report: StatusReport) -> str:
     states = [c.state if c.declared else "foreign" for h in report.hosts for c in h.containers]
     counted = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
     down = [host.name for host in report.hosts if not host.reachable]
-    hosts = f"{len(report.hosts)} LXD hosts" + (f", {len(down)} unreachable" if down else "")
+    hosts = f"{len(report.hosts)} LXD host" + ("s" if len(report.hosts) != 1 else "")
+    hosts += f", {len(down)} unreachable" if down else ""
     return f"{hosts}; containers: {', '.join(counted) or 'none'}"
 
 

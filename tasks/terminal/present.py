@@ -7,11 +7,6 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.syntax import Syntax
-from rich.text import Text
-
 from tasks.outcome import Record
 from tasks.report import HostReport, Report
 
@@ -37,7 +32,10 @@ def present(report: Report, *, quiet: bool = False, stream: TextIO | None = None
         return
     stream = stream or sys.stdout
     if stream.isatty():
-        Console(file=stream).print(as_table(report, quiet=quiet))
+        # cron and pipes need no rich, which takes its time to import
+        from tasks.terminal.table import print_table  # noqa: PLC0415
+
+        print_table(report, stream, quiet=quiet)
     else:
         text = as_text(report, quiet=quiet) + "\n"
         encoding = stream.encoding or "utf-8"
@@ -62,57 +60,6 @@ def as_text(report: Report, *, quiet: bool = False) -> str:
             if report.dry_run and phase["diff"]:
                 lines += [f"{indent}    {line}" for line in clean(phase["diff"]).splitlines()]
     return "\n".join([*lines, totals(report), *minutes(report)])
-
-
-def as_table(report: Report, *, quiet: bool = False) -> RenderableType:
-    """A report for a terminal of any width: a row for each machine, what happened beneath it.
-
-    In a dry run the diffs follow.
-    """
-    shown = [(d, h) for d, h in grouped(report) if newsworthy(h) or not quiet]
-    names = max([7, *(len(host.name) + 2 * depth for depth, host in shown)])
-    parts: list[RenderableType] = []
-    if shown:
-        parts.append(Text(f"{'machine':{names}}  {'status':11} {'time':>7}", style="bold"))
-    for depth, host in shown:
-        status = label(host, report.dry_run)
-        name = f"{'  ' * depth}{host.name}"
-        parts.append(
-            Text.assemble(
-                (f"{name:{names}}", "" if depth else "bold"),
-                "  ",
-                (f"{status:11}", STYLES[status]),
-                f" {host.seconds:6.1f}s",
-            )
-        )
-        told = [_line(host, phase, report.dry_run) for phase in host.phases if worth_a_line(phase)]
-        parts += [Padding(line, (0, 0, 0, 2 * depth + 4)) for line in told]
-    footer = [Text(totals(report), style="bold"), *(Text(line) for line in minutes(report))]
-    return Group(*parts, *_diffs(report), Text(), *footer)
-
-
-def _line(host: HostReport, phase: Record, dry_run: bool) -> Text:
-    status = phase_label(phase, dry_run)
-    said = what_happened(host, phase)
-    head = Text.assemble((phase["phase"], "bold"), " ", (status, STYLES[status]))
-    return head.append(f": {said}" if said else "")
-
-
-def _diffs(report: Report) -> Iterator[RenderableType]:
-    if not report.dry_run:
-        return
-    for _, host in grouped(report):
-        for phase in host.phases:
-            if phase["diff"]:
-                yield Text(f"\n{host.name} {phase['phase']}", style="bold")
-                diff = Syntax(
-                    clean(phase["diff"]),
-                    "diff",
-                    theme="ansi_dark",
-                    word_wrap=True,
-                    background_color="default",
-                )
-                yield Padding(diff, (0, 0, 0, 2))
 
 
 def grouped(report: Report) -> Iterator[tuple[int, HostReport]]:
@@ -167,11 +114,12 @@ def what_happened(host: HostReport, phase: Record) -> str:
 
 def totals(report: Report) -> str:
     """How the run ended, in one line."""
-    counts = [f"{number} {status}" for status, number in report.summary.items() if number]
+    labels = [label(host, report.dry_run) for host in report.hosts.values()]
+    order = ("ok", "changed", "pending", "failed", "unreachable", "skipped")
+    counts = [f"{labels.count(each)} {each}" for each in order if each in labels]
     parts = [", ".join(counts) or "no machines"]
     if report.dry_run:
-        pending = sum(host.changed for host in report.hosts.values())
-        parts.append(f"dry run: {pending or 'none'} with pending changes")
+        parts.append("dry run, nothing was changed")
     if report.interrupted is not None:
         parts.append(f"ended by signal {report.interrupted}")
     return f"{report.runbook} {report.inventory}: {'; '.join(parts)}; {report.seconds:.1f}s"

@@ -14,18 +14,16 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
-from rich.console import Console, RenderableType
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
 
 from tasks.outcome import Record
 from tasks.terminal.present import STYLES
+
+if TYPE_CHECKING:
+    from tasks.terminal.live import LiveTable
 
 logger = logging.getLogger(__name__)
 Method = TypeVar("Method", bound=Callable[..., None])
@@ -58,15 +56,12 @@ class Progress:
         #: The tasks within tasks that each machine is in, with when they began; the first counts.
         self._busy: dict[str, list[tuple[str, float]]] = {}
         self._lock = threading.Lock()
-        self._spinner = Spinner("dots")
-        self._live: Live | None = None
+        self._live: LiveTable | None = None
         if self._stream.isatty() and not quiet:
-            self._live = Live(
-                get_renderable=self._render,
-                console=Console(file=self._stream),
-                transient=True,
-                refresh_per_second=8,
-            )
+            # cron and pipes need no rich, which takes its time to import
+            from tasks.terminal.live import LiveTable  # noqa: PLC0415
+
+            self._live = LiveTable(self._stream, self._at_work)
 
     def __enter__(self) -> Progress:
         """Start drawing."""
@@ -117,31 +112,25 @@ class Progress:
                 return
             del self._busy[host.name]
         # outside the lock: Live holds its own while it asks for what is busy
+        for name, entry in _booked_on_others(results).items():
+            self._tell(name, phase, entry["status"], entry["seconds"])
         self._tell(host.name, phase, _status(results), time.monotonic() - started)
 
     def _tell(self, machine: str, phase: str, status: str, seconds: float) -> None:
         if self._live:
             if status != "ok":
-                line = Text.assemble(f"{machine} {phase} ", (status, STYLES[status]))
-                self._live.console.print(line.append(f" {seconds:.1f}s"))
+                self._live.tell(machine, phase, status, seconds)
         elif not self._quiet:
             with self._lock:
                 self._stream.write(f"{machine} {phase} {status} {seconds:.1f}s\n")
                 self._stream.flush()
 
-    def _render(self) -> RenderableType:
-        """One line for each busy machine; Live draws it anew several times a second."""
+    def _at_work(self) -> list[tuple[str, str, float]]:
+        """Each busy machine with its phase and the seconds it has taken so far."""
         with self._lock:
-            busy = sorted((machine, phases[0]) for machine, phases in self._busy.items())
-        table = Table.grid(padding=(0, 1))
-        table.add_column(no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        for machine, (phase, started) in busy:
-            seconds = f"{time.monotonic() - started:.0f}s"
-            table.add_row(self._spinner, Text(machine), Text(phase), Text(seconds))
-        return table
+            busy = [(machine, *phases[0]) for machine, phases in self._busy.items()]
+        now = time.monotonic()
+        return sorted((machine, phase, now - started) for machine, phase, started in busy)
 
 
 def _status(results: MultiResult) -> str:
@@ -150,3 +139,10 @@ def _status(results: MultiResult) -> str:
     if isinstance(record, dict) and record.get("status") in STYLES:
         return str(record["status"])
     return "failed" if results.failed else "ok"
+
+
+def _booked_on_others(results: MultiResult) -> dict[str, Record]:
+    """What an LXD host's phase did to its containers, by name."""
+    record: Record | Any = results[0].result
+    found: dict[str, Record] = record.get("containers", {}) if isinstance(record, dict) else {}
+    return found

@@ -21,6 +21,9 @@ def make_bridges() -> None:
         # Without an IPv6 address and without STP the bridge itself says nothing on the wire.
         run(["ip", "link", "add", bridge, "type", "bridge", "stp_state", "0", "forward_delay", "0"])
         Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6").write_text("1")
+        # This machine is the gateway on the first one only; Linux would answer for it on all.
+        if bridge != LAB_BRIDGE:
+            Path(f"/proc/sys/net/ipv4/conf/{bridge}/arp_ignore").write_text("8")
         run(["ip", "link", "set", bridge, "up"])
     run(["ip", "address", "replace", f"{GATEWAY}/{PREFIX_LENGTH}", "dev", LAB_BRIDGE])
 

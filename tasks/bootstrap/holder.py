@@ -1,0 +1,71 @@
+"""Who has the address that a container is to get: nobody else, or it is not bootstrapped."""
+
+from __future__ import annotations
+
+import paramiko
+
+from tasks.actual import MachineFacts
+from tasks.errors import FleetError
+from tasks.intent.model import Container, Intent
+from tasks.run import Run
+from tasks.ssh.host_keys import machine_of
+
+
+def see_that_it_is_free(
+    container: Container, actual: MachineFacts, shown: paramiko.PKey, run: Run
+) -> None:
+    """See that the SSH host key which a container's address shows is that container's own.
+
+    Arguments:
+        container: what the inventory declares.
+        actual: what was read of it over exec; nothing for one that does not exist yet.
+        shown: the key that its address showed.
+        run: knows other machines by their keys, and what becomes of them in this run.
+
+    A machine that this run takes the address from is in nobody's way. Raises :class:`FleetError`
+    naming the machine that has the address.
+    """
+    address = container.ssh.hostname
+    if address not in _addresses(container) or _is_its_own(container, actual, shown):
+        return
+    holder = machine_of(shown, run.state.known_hosts)
+    if holder == container.name or _lets_go(holder, address, run):
+        return
+    raise FleetError(
+        f"{address} answers as {holder or 'another machine'}, by its SSH host key "
+        f"{shown.fingerprint}",
+        where=container.name,
+        remedy=_remedy(holder, run.intent),
+    )
+
+
+def _addresses(container: Container) -> set[str]:
+    """Its own ones: a host name, or what forwards to it, may well answer before it does."""
+    return {str(a.ip) for found in container.attachments.values() for a in found.addresses}
+
+
+def _is_its_own(container: Container, actual: MachineFacts, shown: paramiko.PKey) -> bool:
+    kind, _, key = actual.host_key.partition(" ")
+    there = {str(a.ip) for found in actual.addresses.values() for a in found}
+    if container.ssh.hostname not in there:
+        return False
+    return kind != shown.get_name() or key == shown.get_base64()  # of another kind it has more
+
+
+def _lets_go(holder: str, address: str, run: Run) -> bool:
+    """Whether this run retires a machine, or gives it another address."""
+    if holder in run.leaving:
+        return True
+    if holder not in run.selected:
+        return False
+    declared = run.intent.machine(holder).attachments.values()
+    return all(str(a.ip) != address for found in declared for a in found.addresses)
+
+
+def _remedy(holder: str, intent: Intent) -> str:
+    if not holder:
+        return "find that machine and give one of the two another address"
+    remedy = f"stop {holder}, or give one of the two another address"
+    if holder in intent.names():
+        return remedy
+    return f"{remedy}; --prune stops and renames a container that left the inventory"
