@@ -7,11 +7,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from tests.lab import Lab
+
+Change = Callable[[dict[str, Any]], None]
 
 ROOT = Path(__file__).parent.parent
 INVENTORY = ROOT / "inventory" / "demo"
@@ -147,3 +152,12 @@ def statuses(report: dict[str, Any]) -> dict[str, str]:
 def messages(report: dict[str, Any], name: str) -> str:
     """All messages of a machine in a report."""
     return "\n".join(phase["message"] for phase in report["hosts"][name]["phases"])
+
+
+def change(inventory: Path, file: str, apply: Change) -> None:
+    """Change one YAML file of an inventory."""
+    yaml = YAML()  # as Nornir reads it: for YAML 1.1 `on` is a boolean
+    path = inventory / file
+    content = yaml.load(path.read_text())
+    apply(content)
+    yaml.dump(content, path)

@@ -11,6 +11,7 @@ from tasks.actual import HostFacts, Link, LiveRoute, LxdFacts
 from tasks.bridges.compare import plan_bridges
 from tasks.bridges.naming import member_of
 from tasks.bridges.render import render_netplan
+from tasks.bridges.rolling import rolling_waves
 from tasks.errors import FleetError
 from tasks.intent.model import Attachment, Bridge, LxdHost, Netplan, Route, Ssh
 
@@ -221,3 +222,25 @@ def test_a_vlan_name_that_no_interface_can_have_is_refused() -> None:
     )
     with pytest.raises(FleetError, match=r"enp130s0f0np0\.61: an interface name has at most 15"):
         render_netplan(host)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "last", "waves"),
+    [
+        ({}, (), []),
+        ({"a": {}}, (), [["a"]]),
+        ({"a": {}, "b": {}, "c": {}}, (), [["a"], ["b"], ["c"]]),
+        ({"a": {"batch": 2}, "b": {"batch": 2}, "c": {"batch": 2}}, (), [["a"], ["b", "c"]]),
+        ({"a": {"batch": 3}, "b": {"batch": 3}, "c": {}}, (), [["a"], ["b"], ["c"]]),
+        ({"a": {"batch": 9}, "b": {"canary": True}, "c": {"batch": 9}}, (), [["b"], ["a", "c"]]),
+        ({"a": {}, "b": {}, "c": {}}, ("a",), [["b"], ["c"], ["a"]]),
+        ({"a": {"canary": True}, "b": {}}, ("a",), [["b"], ["a"]]),
+    ],
+)
+def test_the_order_in_which_networks_change(
+    hosts: dict[str, dict[str, Any]], last: tuple[str, ...], waves: list[list[str]]
+) -> None:
+    fleet = [
+        LxdHost(name=name, ssh=Ssh(name), netplan=Netplan(**keys)) for name, keys in hosts.items()
+    ]
+    assert rolling_waves(fleet, last) == waves

@@ -9,26 +9,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
-from tests.demo import HOSTS, INVENTORY, Demo, messages, statuses
-
-Change = Callable[[dict[str, Any]], None]
-
-
-def change(inventory: Path, file: str, apply: Change) -> None:
-    """Change one YAML file of an inventory."""
-    yaml = YAML()  # as Nornir reads it: for YAML 1.1 `on` is a boolean
-    path = inventory / file
-    content = yaml.load(path.read_text())
-    apply(content)
-    yaml.dump(content, path)
+from tests.demo import HOSTS, INVENTORY, Change, Demo, change, messages, statuses
 
 
 def host_data(name: str, **values: Any) -> Change:

@@ -28,10 +28,7 @@ def lxd_host_of(name: str, host: Layers, scope: Scope) -> LxdHost:
         **common_fields(machine),
         nics=data.get("nics", {}),
         bridges=bridges,
-        netplan=Netplan(
-            replaces=tuple(netplan.get("replaces", [])),
-            confirm_seconds=netplan.get("confirm_seconds", Netplan.confirm_seconds),
-        ),
+        netplan=Netplan(**{**netplan, "replaces": tuple(netplan.get("replaces", []))}),
         lxd=_server(host, machine.attachments, scope),
         images=tuple(data.get("images", {})),
         client_users=tuple(data.get("lxd", {}).get("users", ["root"])),
