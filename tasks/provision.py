@@ -22,11 +22,11 @@ from tasks.bridges.rolling import rolling_waves
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
 from tasks.controller import controlling, in_waves
-from tasks.errors import FleetError, UsageError
+from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import check_host
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
-from tasks.outcome import PHASES, record
+from tasks.outcome import PHASES, failure, record, result_of
 from tasks.profiles import sync_profiles
 from tasks.prove import prove_machine
 from tasks.remotes import sync_remotes
@@ -55,12 +55,14 @@ def provision(
         on_result: called with each Nornir run's AggregatedResult.
 
     Returns the report; what goes wrong on a machine is in it, never raised.
-    Raises :class:`UsageError` for an unknown phase.
+    Raises :class:`UsageError` for an unknown phase, :class:`LockedError` where another run of this
+    environment is under way.
     """
     unknown = [phase for phase in phases if phase not in PHASES]
     if unknown:
         raise UsageError(f"unknown phase {unknown[0]}", remedy=f"phases are: {', '.join(PHASES)}")
-    return _Provision(nr, frozenset(phases or PHASES) | {"check"}, prune, on_result).run()
+    with run_of(nr).state.lock():
+        return _Provision(nr, frozenset(phases or PHASES) | {"check"}, prune, on_result).run()
 
 
 class _Provision:
@@ -159,10 +161,19 @@ class _Provision:
     def _check(self, task: Task) -> Result:
         """Hold the host's lock for the whole run where something may change on it, then check."""
         host = task.host.name
+        started = time.monotonic()
         changes = host in self.selected or self._carries_selected(host)
-        if changes and not task.is_dry_run():
-            lock_host(task.host)
-        return check_host(task)
+        try:
+            if changes and not task.is_dry_run():
+                lock_host(task.host)
+        except LockedError:
+            raise  # ends the run, not only this host's part
+        except FleetError as error:
+            seconds = time.monotonic() - started
+            return result_of(task, failure("check", error, seconds=seconds))
+        result = check_host(task)
+        result.result["seconds"] = round(time.monotonic() - started, 2)
+        return result
 
     def _nornir_run(self, machines: Sequence[str], legs_of: Callable[[str], Sequence[Leg]]) -> None:
         def go(task: Task) -> Result:

@@ -214,3 +214,14 @@ def test_the_log_has_what_happened_and_the_terminal_nothing(
     assert "after the end" not in written
     assert capfd.readouterr() == ("", "")
     assert (root.level, root.handlers) == before
+
+
+def test_a_lock_that_is_held_already_is_held_on(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path / "state")
+    with state.lock():
+        with state.lock():
+            pass
+        with pytest.raises(LockedError), StateFolder(tmp_path / "state").lock():
+            pass
+    with StateFolder(tmp_path / "state").lock():
+        pass

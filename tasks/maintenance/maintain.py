@@ -51,7 +51,9 @@ def maintain(
     and nothing was done, where another run held an LXD host's lock.
     Raises :class:`UsageError` for an unknown job.
     """
-    return _Maintenance(nr, chosen(jobs), workers, on_result).run()
+    wanted = chosen(jobs)
+    with run_of(nr).state.lock():
+        return _Maintenance(nr, wanted, workers, on_result).run()
 
 
 class _Maintenance:
