@@ -17,7 +17,6 @@ from tasks.bridges import configure_bridges
 from tasks.facts.host import check_host, facts_of, gather_facts
 from tasks.lxd_api.connection import api_of
 from tasks.lxd_server import setup_lxd
-from tasks.onhost import on_host
 from tasks.remotes import prove_edges, sync_remotes
 from tasks.transport import shell_of
 from tests.lab import Lab
@@ -26,11 +25,6 @@ from tests.spare_host import INSTALLER, NAME, SpareHost
 pytestmark = pytest.mark.lab
 
 OURS = "/etc/netplan/60-nornir-lxd-fleet.yaml"
-BACKUPS = "/var/lib/nornir-lxd-fleet/backup"
-NETWORK = """
-cat /etc/netplan/*; ip -o -4 addr show | cut -d' ' -f2-7; ip route; ls -d /sys/class/net/*/brif/*
-true
-"""
 SNAPSHOT = r"""
 find /etc /root /var/lib -not -path '*/systemd/timers/*' \
     \( -type l -printf '%p %l\n' -o -type f -printf '%p %m %u %g ' -exec sha256sum {} \; \) | sort
@@ -93,122 +87,10 @@ def test_a_nic_that_is_not_there_is_refused_with_those_that_are(spare: SpareHost
     )
 
 
-def test_a_first_change_that_cuts_the_host_off_is_undone(spare: SpareHost) -> None:
-    before = spare.sh(NETWORK)
-    spare.write_inventory(subnet="10.88.0", confirm=8)
-    started = time.monotonic()
-    record = spare.run(configure_bridges)[0]
-    assert record["status"] == "failed"
-    assert "goes back to its former network by itself" in record["message"]
-    time.sleep(max(0.0, started + 16 - time.monotonic()))
-    assert spare.sh(NETWORK) == before
-    spare.write_inventory()
-    assert spare.run(check_host)[0]["status"] == "ok"
-
-
-def test_bridges_take_the_installers_file_over_and_keep_it(spare: SpareHost) -> None:
-    installers = spare.sh(f"cat {INSTALLER}")
+def test_the_bridges_come_first(spare: SpareHost) -> None:
+    spare.write_inventory(sip="eno2")
     record = spare.run(configure_bridges)[0]
     assert (record["status"], record["message"]) == ("changed", "")
-    assert spare.sh("ls /etc/netplan").split() == ["60-nornir-lxd-fleet.yaml"]
-    assert spare.sh(f"stat -c '%a %U' {OURS} /var/lib/nornir-lxd-fleet").split() == [
-        "600", "root", "700", "root",
-    ]  # fmt: skip
-    assert spare.sh(f"cat $(dirname {BACKUPS}/*/confirmed){INSTALLER}") == installers
-    assert "192.168.56.152/24" in spare.sh("ip -o -4 addr show dev br-demo")
-    assert spare.sh("ip -o -4 addr show dev enp1s0") == ""
-    assert spare.sh("systemctl list-timers --all | grep -c nornir || true").strip() == "0"
-
-
-def test_a_second_run_changes_no_bridge(spare: SpareHost) -> None:
-    records, run = spare.run_and_look(configure_bridges)
-    assert (records[0]["status"], records[0]["steps"]) == ("ok", [])
-    assert records[0]["message"] == "the bridges are as wanted"
-    assert run.exchanges[NAME]["execs"] == 1
-
-
-def test_a_further_nic_gets_its_bridge(spare: SpareHost) -> None:
-    spare.write_inventory(sip="eno2")
-    record = spare.run(configure_bridges)[0]
-    assert steps(record) == [("update", OURS), ("create", "bridge br-sip")]
-    assert spare.sh("ls /sys/class/net/br-sip/brif").split() == ["eno2"]
-    assert spare.sh("cat /sys/class/net/br-sip/bridge/stp_state").strip() == "0"
-
-
-@pytest.mark.parametrize(
-    ("damage", "action"),
-    [
-        ("ip link delete br-sip", "create"),
-        ("ip addr add 10.9.9.9/24 dev eno2", "update"),
-        ("ip link set br-sip down", "update"),
-    ],
-)
-def test_what_was_undone_by_hand_is_put_right(spare: SpareHost, damage: str, action: str) -> None:
-    spare.sh(damage)
-    record = spare.run(configure_bridges)[0]
-    assert (record["status"], steps(record)) == ("changed", [(action, "bridge br-sip")])
-    assert spare.sh("ls /sys/class/net/br-sip/brif").split() == ["eno2"]
-
-
-def test_a_host_cut_off_by_its_new_network_comes_back_by_itself(spare: SpareHost) -> None:
-    before = spare.sh(NETWORK)
-    spare.write_inventory(subnet="10.88.0", sip="eno2", confirm=8)
-    started = time.monotonic()
-    record = spare.run(configure_bridges)[0]
-    assert record["status"] == "failed"
-    assert "goes back to its former network by itself" in record["message"]
-    time.sleep(max(0.0, started + 14 - time.monotonic()))
-    assert spare.sh(NETWORK) == before
-    spare.write_inventory(sip="eno2")
-    assert spare.run(configure_bridges)[0]["status"] == "ok"
-
-
-def test_a_bridge_moves_to_another_nic_and_back(spare: SpareHost) -> None:
-    spare.write_inventory(sip="eno3")
-    record = spare.run(configure_bridges)[0]
-    assert (record["status"], record["message"]) == ("changed", "")
-    assert steps(record)[-1] == ("unplug", "eno2")
-    assert spare.sh("ls /sys/class/net/br-sip/brif").split() == ["eno3"]
-    spare.write_inventory(sip="eno2")
-    assert spare.run(configure_bridges)[0]["status"] == "changed"
-    assert spare.sh("ls /sys/class/net/br-sip/brif").split() == ["eno2"]
-
-
-def test_a_bridge_that_was_new_is_gone_after_the_roll_back(spare: SpareHost) -> None:
-    new = "network: {version: 2, bridges: {br-new: {addresses: [10.7.7.7/24]}}}"
-
-    def leave_unconfirmed(task: Task) -> Result:
-        words = ("/etc/netplan/61-new.yaml", "4", "new", "br-new", "await", "br-new", "-", "-")
-        first = shell_of(task.host).run(on_host("apply_netplan", *words), stdin=new.encode())
-        second = shell_of(task.host).run(on_host("apply_netplan", *words), stdin=new.encode())
-        return Result(host=task.host, result={"codes": [first.status, second.status]})
-
-    def confirm(task: Task) -> Result:
-        done = shell_of(task.host).run(on_host("confirm_netplan"))
-        return Result(host=task.host, result={"code": done.status})
-
-    assert spare.run(leave_unconfirmed)[0]["codes"] == [0, 11]
-    assert "10.7.7.7" in spare.sh("ip -o addr show dev br-new")
-    time.sleep(7)
-    assert spare.sh("ip link show br-new 2>&1 || true").strip() == (
-        'Device "br-new" does not exist.'
-    )
-    assert spare.sh("ls /etc/netplan").split() == ["60-nornir-lxd-fleet.yaml"]
-    assert spare.run(confirm)[0]["code"] == 13
-
-
-def test_what_netplan_refuses_never_reaches_the_host(spare: SpareHost) -> None:
-    before = spare.sh(SNAPSHOT)
-
-    def apply(task: Task) -> Result:
-        script = on_host("apply_netplan", OURS, "4")
-        done = shell_of(task.host).run(script, stdin=b"network: {bridges: {br-demo: {mtu: x}}}")
-        return Result(host=task.host, result={"code": done.status, "said": done.stderr.decode()})
-
-    answer = spare.run(apply)[0]
-    assert answer["code"] == 10
-    assert "mtu" in answer["said"]
-    assert spare.sh(SNAPSHOT) == before
 
 
 def test_lxd_is_set_up(spare: SpareHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,9 +23,10 @@ from tasks.plan import Plan, Step
 from tasks.report import Report, to_rows, write_json, write_private
 from tasks.run import RUN_KEY, Run
 from tasks.state import StateFolder
-from tasks.terminal.present import as_text, present
+from tasks.terminal.present import present
 from tasks.terminal.progress import Progress
 from tasks.terminal.table import as_table
+from tasks.terminal.words import as_text
 from tasks.walk import walk
 
 EMPTY = Intent(Path("none"), {}, {}, {}, {}, {}, {})

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, StatusReport
-from tasks.terminal.present import clean
+from tasks.terminal.words import clean
 
 STATE_STYLES = {"running": "green", "stopped": "yellow", "missing": "bold red", "unknown": "cyan"}
 #: In a pipe nothing is folded: a line is a line, however long.

@@ -11,7 +11,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from tasks.terminal.present import STYLES
+from tasks.terminal.words import STYLES
 
 
 class LiveTable:

@@ -1,25 +1,12 @@
-"""How a report looks to a person: a table on a terminal, plain lines to a pipe or cron."""
+"""A report shown to whoever looks: a table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Iterator
 from typing import TextIO
 
-from tasks.outcome import Record
-from tasks.report import HostReport, Report
-
-STYLES = {
-    "ok": "green",
-    "changed": "yellow",
-    "pending": "yellow",
-    "skipped": "cyan",
-    "failed": "bold red",
-    "unreachable": "bold red",
-}
-#: What a machine says may reach a terminal: no control characters but the new line and the tab.
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+from tasks.report import Report
+from tasks.terminal.words import as_text
 
 
 def present(report: Report, *, quiet: bool = False, stream: TextIO | None = None) -> None:
@@ -41,97 +28,3 @@ def present(report: Report, *, quiet: bool = False, stream: TextIO | None = None
         encoding = stream.encoding or "utf-8"
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
-
-
-def as_text(report: Report, *, quiet: bool = False) -> str:
-    """A report as plain lines: LXD hosts, under each its containers, then the other machines."""
-    lines = []
-    for depth, host in grouped(report):
-        if quiet and not newsworthy(host):
-            continue
-        indent = "  " * depth
-        lines.append(f"{indent}{host.name} {label(host, report.dry_run)} {host.seconds:.1f}s")
-        for phase in host.phases:
-            if not worth_a_line(phase):
-                continue
-            said = what_happened(host, phase).replace("\n", f"\n{indent}      ")
-            status = phase_label(phase, report.dry_run)
-            lines.append(f"{indent}  {phase['phase']} {status}{': ' if said else ''}{said}")
-            if report.dry_run and phase["diff"]:
-                lines += [f"{indent}    {line}" for line in clean(phase["diff"]).splitlines()]
-    return "\n".join([*lines, totals(report), *minutes(report)])
-
-
-def grouped(report: Report) -> Iterator[tuple[int, HostReport]]:
-    """All machines with their depth: an LXD host (0), its containers (1), other machines (0).
-
-    A container whose LXD host is not in the report stands by itself.
-    """
-    hosts = list(report.hosts.values())
-    carried = {h.name: [c for c in hosts if c.on == h.name] for h in hosts if h.kind == "lxd"}
-    for host in hosts:
-        if host.on in carried:
-            continue
-        yield 0, host
-        for container in carried.get(host.name, []):
-            yield 1, container
-
-
-def newsworthy(host: HostReport) -> bool:
-    """Whether a machine is more than as wanted."""
-    return host.status != "ok"
-
-
-def worth_a_line(phase: Record) -> bool:
-    """A phase that did something, could not, or has a note gets a line of its own."""
-    return phase["status"] != "ok" or bool(phase.get("notes"))
-
-
-def label(host: HostReport, dry_run: bool) -> str:
-    """A machine's status in words; in a dry run a change is only pending."""
-    lost = host.status in ("failed", "unreachable")
-    return "pending" if dry_run and host.changed and not lost else host.status
-
-
-def phase_label(phase: Record, dry_run: bool) -> str:
-    """A phase's status in words; in a dry run a change is only pending."""
-    status: str = phase["status"]
-    return "pending" if dry_run and status == "changed" else status
-
-
-def what_happened(host: HostReport, phase: Record) -> str:
-    """A phase in a line: its steps with their details, and what it has to say.
-
-    A message that begins with the machine's own name stands without it, beneath that name.
-    """
-    steps = [
-        f"{s['action']} {s['object']}" + (f" ({s['detail']})" if s["detail"] else "")
-        for s in phase["steps"]
-    ]
-    message = phase["message"].removeprefix(f"{host.name}: ")
-    return clean("; ".join(part for part in (", ".join(steps), message) if part))
-
-
-def totals(report: Report) -> str:
-    """How the run ended, in one line."""
-    labels = [label(host, report.dry_run) for host in report.hosts.values()]
-    order = ("ok", "changed", "pending", "failed", "unreachable", "skipped")
-    counts = [f"{labels.count(each)} {each}" for each in order if each in labels]
-    parts = [", ".join(counts) or "no machines"]
-    if report.dry_run:
-        parts.append("dry run, nothing was changed")
-    if report.interrupted is not None:
-        parts.append(f"ended by signal {report.interrupted}")
-    return f"{report.runbook} {report.inventory}: {'; '.join(parts)}; {report.seconds:.1f}s"
-
-
-def minutes(report: Report) -> list[str]:
-    """Where the time went: seconds by phase over all machines, longest first; one line or none."""
-    spent = sorted(report.seconds_by_phase().items(), key=lambda item: -item[1])
-    told = [f"{phase} {seconds:.1f}s" for phase, seconds in spent if seconds >= 0.05]
-    return [f"by phase, over all machines: {', '.join(told)}"] if told else []
-
-
-def clean(text: str) -> str:
-    """Text of a machine without control characters, which could drive a terminal."""
-    return CONTROL.sub("", text)

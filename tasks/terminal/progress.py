@@ -20,7 +20,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
 
 from tasks.outcome import Record
-from tasks.terminal.present import STYLES
+from tasks.terminal.words import STYLES
 
 if TYPE_CHECKING:
     from tasks.terminal.live import LiveTable

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from tasks.outcome import Record
 from tasks.report import HostReport, Report
-from tasks.terminal.present import (
+from tasks.terminal.words import (
     STYLES,
     clean,
     grouped,

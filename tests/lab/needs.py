@@ -78,7 +78,15 @@ def install_missing() -> None:
     reason = why_not()
     if reason:
         raise LabError(reason)
-    packages = missing_packages()
+    install(missing_packages(), "the lab")
+
+
+def install(packages: list[str], what_for: str) -> None:
+    """Install Debian packages; nothing is done without any.
+
+    Raises:
+        LabError: they cannot be installed
+    """
     if not packages:
         return
     apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
@@ -89,5 +97,5 @@ def install_missing() -> None:
     except LabError as error:
         wanted = " ".join(packages)
         raise LabError(
-            f"could not install what the lab needs: apt-get install {wanted}\n{error}"
+            f"could not install what {what_for} needs: apt-get install {wanted}\n{error}"
         ) from error
