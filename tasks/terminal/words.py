@@ -1,4 +1,4 @@
-"""How a report looks to a person: a table on a terminal, plain lines to a pipe or cron."""
+"""A report in words, for plain lines and for tables alike."""
 
 from __future__ import annotations
 
