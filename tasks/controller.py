@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tasks.intent.model import Intent
 
@@ -16,12 +16,14 @@ def in_waves(intent: Intent, machines: Iterable[str]) -> list[list[str]]:
     return [wave for wave in waves if wave]
 
 
-def controlling(intent: Intent) -> set[str]:
+def controlling(intent: Intent, known: Mapping[str, str] = {}) -> set[str]:
     """The machine that has this machine's address and, for a container, its LXD host.
 
-    What breaks them ends the run.
+    What breaks them ends the run. ``known`` are the last good addresses, by name: the inventory
+    may give a machine another one.
     """
     found = {name for name in intent.names() if _is_local(intent.machine(name).ssh.hostname)}
+    found |= {name for name, address in known.items() if _is_local(address)}
     return found | {intent.containers[name].on for name in found if name in intent.containers}
 
 

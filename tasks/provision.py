@@ -115,7 +115,9 @@ class _Provision:
         self._nornir_run([h for h in ready if h not in changing], self._first_legs)
         order = [self.intent.lxd_hosts[host] for host in changing]
         failed = ""
-        for wave in rolling_waves(order, last=controlling(self.intent)):
+        last = {h: self.shared.state.last_address(h) for h in self.intent.lxd_hosts}
+        known = {host: address for host, address in last.items() if address}
+        for wave in rolling_waves(order, last=controlling(self.intent, known)):
             if failed:
                 for host in wave:
                     why = f"its network was to be changed after that of {failed}, which failed"

@@ -30,13 +30,13 @@ NETWORK = """
 cd /etc/netplan; for file in *; do echo "$file"; stat -c '%a %U' "$file"; cat "$file"; done
 ls /run/netplan 2>/dev/null
 ip -o link show | cut -d' ' -f2- | sed 's/ state [A-Z]*//; s/ qdisc [a-z_]*//' |
-    sed 's/,LOWER_UP\\|NO-CARRIER,//g; s/@if[0-9]*//' | sort
+    grep -v '^veth' | sed 's/,LOWER_UP\\|NO-CARRIER,//g; s/@if[0-9]*//' | sort
 ip -o addr show | awk '$4 !~ /^fe80/ { print $2, $3, $4 }' | sort
-ip route | sed 's/ linkdown//' | sort
+{ ip route; ip -6 route | grep -v '^fe80'; } | sed 's/ linkdown//; s/ expires [0-9a-z]*//' | sort
 for bridge in /sys/class/net/*/bridge; do
     echo "$bridge $(cat $bridge/stp_state $bridge/forward_delay | tr '\\n' ' ')"
 done
-ls -d /sys/class/net/*/brif/*
+ls -d /sys/class/net/*/brif/* | sed 's/veth.*/veth/' # a container's has a new name at each start
 """
 #: A run in a process of its own, which dies by SIGKILL at one stage.
 KILLED = """

@@ -123,6 +123,17 @@ def test_what_was_undone_by_hand_is_put_right(site: Site, damage: str, action: s
     assert site.network() == before
 
 
+def test_a_bridge_that_carried_containers_is_put_right_with_them(site: Site) -> None:
+    before = site.network()
+    site.sh("ip link set eno3 master br-local; ip link set eno3 up")
+    site.sh("for n in c1 c2; do ip link set $(lxc config get $n volatile.if-demo.host_name) "
+            "nomaster; done")  # fmt: skip
+    site.sh("ip link set eno3 nomaster; ip link set eno3 down")
+    record = site.configure()
+    assert record["steps"][0]["detail"] == "plug in if-demo of c1, plug in if-demo of c2"
+    assert site.network() == before
+
+
 def test_a_containers_nic_that_lost_its_bridge_is_plugged_in_again(site: Site) -> None:
     site.sh("ip link set $(lxc config get c1 volatile.if-demo.host_name) nomaster")
     assert not site.containers_reach_each_other()
@@ -211,9 +222,10 @@ def test_what_cuts_the_host_off_is_undone(unharmed: Site, name: str) -> None:
     assert f"it was rolled back, and the host answers at {ADDRESS}" in message
 
 
-def with_an_mtu(site: Site) -> None:
+def with_an_mtu(site: Site, confirm: float = CONFIRM) -> None:
     """A change that is good, if only it is confirmed."""
     site.intend(
+        confirm=confirm,
         nics={"sip": "eno2"},
         bridges={"sip": {"nic": "sip", "mtu": 1400}, "local": {}, "new": {}},
         addresses={"new": "10.99.7.1/24"},
@@ -291,7 +303,7 @@ def test_a_second_controller_is_kept_out(unharmed: Site) -> None:
     def second(_: Host) -> None:
         other.append(unharmed.another_controller())
 
-    with_an_mtu(unharmed)
+    with_an_mtu(unharmed, confirm=40)
     record = unharmed.configure(at={"applied": second})
     assert (record["status"], record["message"]) == ("changed", "")
     assert "an earlier change of its network is not confirmed yet" in other[0].stdout
@@ -328,6 +340,41 @@ def test_what_netplan_refuses_never_reaches_the_host(unharmed: Site) -> None:
     assert "netplan refuses the new configuration, nothing was touched" in record["message"]
 
 
+#: How Ubuntu 18.04's behaves: it knows no reload, and `netplan apply` restarts networkd.
+NETWORKCTL = """#!/bin/sh
+case $1 in
+--help) /usr/bin/networkctl --help | grep -v ' reload' ;;
+reload | reconfigure) exec systemctl restart systemd-networkd ;;
+*) exec /usr/bin/networkctl "$@" ;;
+esac
+"""
+
+
+class TestOldNetworkd:
+    """With a stand-in for a networkctl that has no reload."""
+
+    @pytest.fixture(autouse=True)
+    def old(self, site: Site) -> Iterator[None]:
+        site.sh(f"cat >/usr/local/sbin/networkctl <<'END'\n{NETWORKCTL}END\n"
+                "chmod 755 /usr/local/sbin/networkctl")  # fmt: skip
+        yield
+        site.sh("rm /usr/local/sbin/networkctl")
+
+    def test_a_change_goes_well(self, unharmed: Site) -> None:
+        with_an_mtu(unharmed)
+        record = unharmed.configure()
+        assert (record["status"], record["message"]) == ("changed", "")
+        unharmed.intend(nics={"sip": "eno2"}, bridges={"sip": {"nic": "sip"}, "local": {}})
+        assert unharmed.configure(prune=True)["status"] == "changed"
+
+    def test_one_that_cuts_it_off_is_undone(self, unharmed: Site) -> None:
+        sip = {"sip": {"nic": "sip"}, "local": {}}
+        unharmed.intend(nics={"demo": "eno3", "sip": "eno2"}, bridges=sip)
+        record = unharmed.configure()
+        assert record["status"] == "failed"
+        assert "it was rolled back" in record["message"]
+
+
 class TestRemoval:
     def test_what_left_the_inventory_is_reported_and_stays(self, site: Site) -> None:
         site.sh("ip link add br-foreign type bridge")
@@ -350,6 +397,14 @@ class TestRemoval:
         assert "bridge br-local is to be removed, but carries c2" in record["message"]
         assert site.network() == before
         site.sh("lxc config device remove c2 if-local")
+
+    def test_a_removal_goes_back_with_the_rest(self, site: Site) -> None:
+        before = site.network()
+        site.intend(nics={"sip": "eno2"}, bridges={"sip": {"nic": "sip"}}, gateway="192.168.56.99")
+        record = site.configure(prune=True)
+        assert "it was rolled back" in record["message"]
+        assert site.network() == before
+        site.intend(nics={"sip": "eno2"}, bridges={"sip": {"nic": "sip"}})
 
     def test_pruned_it_is_gone_from_the_host_and_the_file(self, site: Site) -> None:
         record = site.configure(prune=True)
@@ -378,10 +433,8 @@ class Ping:
         return self
 
     def __exit__(self, *error: object) -> None:
-        end = f"kill -INT {self._process}; sleep 0.3; tail -n 3 /run/ping"
+        end = f"sleep 0.1; kill -INT {self._process}; sleep 0.3; cat /run/ping"
         said = self.lab.exec(OTHER, end, timeout=20).stdout
-        counted = re.search(r"(\d+) packets transmitted, (\d+) received", said)
-        assert counted, said
-        self.sent = int(counted[1])
-        # the last one may be on its way still
-        self.lost = max(0, self.sent - int(counted[2]) - 1)
+        answered = {int(number) for number in re.findall(r"icmp_seq=(\d+) ttl", said)}
+        self.sent = max(answered)
+        self.lost = self.sent - len(answered)

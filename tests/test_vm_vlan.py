@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks import configure_bridges, gather_facts, open_fleet
+from tasks import configure_bridges, open_fleet
 from tests.lab import CLIENT_KEY
 from tests.lab.vm import VirtualMachine, why_not
 from tests.lab.vm_places import ADDRESS, GATEWAY, HOST_KEY, INSTALLER, NAME
@@ -61,11 +61,19 @@ class Voice:
     machine: VirtualMachine
     folder: Path
 
-    def configure(self, sipcore_vlan: int = 6) -> dict[str, Any]:
+    def configure(self, sipcore_vlan: int = 6, *, prune: bool = False) -> dict[str, Any]:
         """Bring its network to that of the inventory; the record of it."""
+        record = self.attempt(sipcore_vlan, prune=prune)
+        assert record["status"] in ("ok", "changed"), record["message"]
+        return record
+
+    def attempt(
+        self, sipcore_vlan: int, *, gateway: str = GATEWAY, prune: bool = False
+    ) -> dict[str, Any]:
+        """The same, and it may fail."""
         inventory = self.folder / "voice"
         inventory.mkdir(exist_ok=True)
-        groups = GROUPS.replace("GATEWAY", GATEWAY).replace("SIPCORE_VLAN", str(sipcore_vlan))
+        groups = GROUPS.replace("GATEWAY", gateway).replace("SIPCORE_VLAN", str(sipcore_vlan))
         (inventory / "hosts.yaml").write_text(HOSTS)
         (inventory / "groups.yaml").write_text(groups)
         (inventory / "defaults.yaml").write_text("username: root\n")
@@ -74,15 +82,13 @@ class Voice:
         )
         nr = open_fleet(inventory)
         try:
-            for task in (gather_facts, configure_bridges):
-                result = nr.run(task=task)[NAME][0]
-                if result.exception is not None:
-                    raise result.exception
-                assert not result.failed, result.result["message"]
+            result = nr.run(task=configure_bridges, prune=prune)[NAME][0]
         finally:
             nr.close_connections(on_good=True, on_failed=True)
-        assert isinstance(result.result, dict)
-        return result.result
+        if result.exception is not None:
+            raise result.exception
+        record: dict[str, Any] = result.result
+        return record
 
     def addresses(self) -> dict[str, list[str]]:
         """The IPv4 addresses of each link but the loopback."""
@@ -182,6 +188,18 @@ def test_frames_of_a_whole_nic_are_untagged(voice: Voice) -> None:
     assert voice.tag_of_a_question("eno3", "203.0.113.99") is None
 
 
+def test_a_changed_vlan_id_goes_back_with_the_rest(voice: Voice) -> None:
+    before = voice.ports(), voice.addresses(), voice.machine.output("cat /etc/netplan/*")
+    record = voice.attempt(8, gateway="192.168.57.99")
+    assert record["status"] == "failed"
+    assert (
+        "the gateway 192.168.57.99 does not answer on br-mgmt: it was rolled back"
+        in (record["message"])
+    )
+    assert (voice.ports(), voice.addresses(), voice.machine.output("cat /etc/netplan/*")) == before
+    assert voice.tag_of_a_question("eno2", "10.160.64.99") == 6
+
+
 def test_a_changed_vlan_id_replaces_the_vlan_below_the_bridge(voice: Voice) -> None:
     before = voice.machine.output("cat /sys/class/net/br-sipcore/ifindex")
     session = subprocess.Popen(
@@ -206,6 +224,21 @@ def test_a_changed_vlan_id_replaces_the_vlan_below_the_bridge(voice: Voice) -> N
     ports = voice.ports()["br-sipcore"]
     assert list(ports.values()) == [("eno2", 7)]
     assert "vlan.6" not in ports
+
+
+def test_the_former_vlan_stays_until_it_is_pruned_and_a_foreign_one_for_ever(voice: Voice) -> None:
+    voice.machine.output("ip link add link eno2 name vlan.40 type vlan id 40")
+    record = voice.configure(sipcore_vlan=7)
+    assert not record["changed"]
+    assert "vlan vlan.6 is no longer in the inventory and stays" in record["message"]
+    assert "vlan.6" in voice.machine.output("ls /sys/class/net").split()
+    record = voice.configure(sipcore_vlan=7, prune=True)
+    assert ("delete", "vlan vlan.6") in [(s["action"], s["object"]) for s in record["steps"]]
+    links = voice.machine.output("ls /sys/class/net").split()
+    assert "vlan.6" not in links
+    assert "vlan.40" in links
+    assert "vlan.6" not in voice.machine.output("cat /etc/netplan/*")
+    voice.machine.output("ip link delete vlan.40")
 
 
 def test_the_bridges_are_back_after_a_reboot(voice: Voice) -> None:

@@ -43,12 +43,16 @@ def configure_bridges(
     def plan(fresh: bool) -> Plan[Words]:
         return plan_bridges(wanted, facts_of(task.host, fresh=fresh), prune=prune)
 
+    def ready() -> None:
+        locked = task.host.name in run_of(task).locks
+        lock_host(task.host)
+        if not locked:  # another run may have been at work until now
+            facts_of(task.host, fresh=True)
+
     def apply(planned: Plan[Words]) -> None:
         actual = facts_of(task.host)
+        planned = plan_bridges(wanted, actual, prune=prune)
         change = NetworkChange(task.host, wanted, actual, planned, prune=prune, on_stage=on_stage)
         change.make()
-
-    def ready() -> None:
-        lock_host(task.host)
 
     return converge(task, "bridges", plan=plan, apply=apply, dry_run=dry_run, ready=ready)

@@ -103,11 +103,13 @@ def _takeovers(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[Words]]:
 def _file(wanted: LxdHost, actual: HostFacts, text: str) -> Iterable[Step[Words]]:
     path = wanted.netplan.file
     before = actual.netplan.get(path)
-    if before != text:
+    orphan = f"/run/netplan/{path.rpartition('/')[2]}"
+    if before != text or orphan in actual.netplan:
         yield Step(
             "create" if before is None else "update",
             path,
             (),
+            detail=f"an unconfirmed one was left in {orphan}" if orphan in actual.netplan else "",
             diff=text_diff(before or "", text, path),
         )
 
@@ -120,10 +122,11 @@ def _moved_vlans(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator
         nic = wanted.nics[bridge.nic] if bridge.nic else ""
         if not name or not vlan or (vlan.vlan_id, vlan.vlan_link) == (bridge.vlan, nic):
             continue
-        if name not in former.vlans:
+        if name not in former.vlans or vlan.kind != "vlan":
+            found = f"with id {vlan.vlan_id} on {vlan.vlan_link}" * (vlan.kind == "vlan")
             raise FleetError(
-                f"{name} is there already and not ours, with id {vlan.vlan_id} on "
-                f"{vlan.vlan_link}; the inventory wants id {bridge.vlan} on {nic}",
+                f"{name} is there already and not ours, {found or 'and is no vlan'}; "
+                f"the inventory wants id {bridge.vlan} on {nic}",
                 where=wanted.name,
                 remedy=f"delete it by hand at a quiet moment (ip link delete {name}), "
                 "then run again",
@@ -133,7 +136,9 @@ def _moved_vlans(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator
             ("vlan", name, nic, str(bridge.vlan)),
             ("plug", name, bridge.name),
         )
-        yield Step("move", f"vlan {name}", words, f"from {vlan.vlan_link} to {nic}, made anew")
+        now = f"id {vlan.vlan_id} on {vlan.vlan_link}"
+        detail = f"from {now} to id {bridge.vlan} on {nic}, made anew"
+        yield Step("move", f"vlan {name}", words, detail)
 
 
 def _strangers(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[Step[Words]]:
@@ -160,8 +165,24 @@ def _removals(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[St
         if name in actual.links:
             yield Step("delete", f"bridge {name}", (("delete", name),))
     for name in departed.vlans:
+        _refuse_used(wanted, actual, former, name)
         if name in actual.links:
             yield Step("delete", f"vlan {name}", (("delete", name),))
+
+
+def _refuse_used(wanted: LxdHost, actual: HostFacts, former: Former, vlan: str) -> None:
+    """Refuse to remove a vlan that is plugged into a foreign bridge, or carries another one."""
+    ours = {*former.bridges, *(bridge.name for bridge in wanted.bridges)}
+    link = actual.links.get(vlan)
+    users = [other.name for other in actual.links.values() if other.vlan_link == vlan]
+    if link and link.master and link.master not in ours:
+        users.append(link.master)
+    if users:
+        raise FleetError(
+            f"vlan {vlan} is to be removed, but {', '.join(users)} is on it",
+            where=wanted.name,
+            remedy=f"remove that first, or keep a bridge with {vlan} in the inventory",
+        )
 
 
 def _refuse_carrying(wanted: LxdHost, actual: HostFacts, former: Former, bridge: str) -> None:

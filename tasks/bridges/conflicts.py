@@ -28,7 +28,9 @@ def refuse_conflicts(wanted: LxdHost, actual: HostFacts, text: str) -> None:
     macs = {actual.links[name].mac for name in names if name in actual.links}
     _refuse_other_managers(wanted, actual)
     for path in _in_force(actual.netplan):
-        if path == wanted.netplan.file or path in wanted.netplan.replaces:
+        if PurePosixPath(path).name == PurePosixPath(wanted.netplan.file).name:
+            continue  # ours, or what an unconfirmed change of ours has left in /run/netplan
+        if path in wanted.netplan.replaces:
             continue
         for (kind, name), body in _definitions(_parsed(path, actual)).items():
             if body and (name in names or _claims(body, names, macs)):

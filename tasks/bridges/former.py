@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import yaml
 
 from tasks.actual import HostFacts
 from tasks.bridges.naming import member_of
-from tasks.intent.model import Interface, LxdHost
+from tasks.intent.model import Interface, LxdHost, Route
 
 Definitions = Mapping[str, Mapping[str, Any]]
 
@@ -32,6 +32,16 @@ class Former:
                 found.append(ip_interface(str(text)))
             except ValueError:
                 continue  # spoilt by hand; netplan took no notice of it either
+        return tuple(found)
+
+    def routes(self, bridge: str) -> tuple[Route, ...]:
+        """The routes that the file gives a bridge, without their metrics."""
+        found = []
+        for route in self.bridges.get(bridge, {}).get("routes") or ():
+            try:
+                found.append(Route(ip_network(str(route["to"])), ip_address(str(route["via"]))))
+            except (ValueError, KeyError, TypeError):
+                continue
         return tuple(found)
 
     def members(self, bridge: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tasks.actual import HostFacts, Link, LiveRoute
 from tasks.bridges.former import Former
 from tasks.bridges.naming import member_of
-from tasks.bridges.render import DEFAULT_MTU
+from tasks.bridges.render import DEFAULT_MTU, mtus_of
+from tasks.errors import FleetError
 from tasks.intent.model import Attachment, Bridge, LxdHost, Route
 from tasks.plan import Step
 
@@ -40,6 +41,7 @@ def live_steps(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[S
         yield from _bridge(wanted, actual, bridge, former)
     yield from _unplugged(wanted, actual, former)
     yield from _former_addresses(wanted, actual, former)
+    yield from _former_routes(wanted, actual, former)
 
 
 def ports_of(actual: HostFacts) -> Iterator[Port]:
@@ -64,19 +66,33 @@ def _bridge(
     link = actual.links.get(bridge.name)
     member = member_of(wanted, bridge)
     attachment = wanted.attachments.get(bridge.network, Attachment(bridge.network))
+    if link and link.kind != "bridge":
+        raise FleetError(
+            f"{bridge.name} is there already and is no bridge",
+            where=wanted.name,
+            remedy=f"rename or remove that interface (ip -d link show {bridge.name})",
+        )
     if link is None:
         parts = [f"over {member}" if member else "without a NIC"]
         if attachment.addresses:
             parts.append(f"with {', '.join(map(str, attachment.addresses))}")
         words = [*_create(wanted, bridge), *_plug(member, bridge, actual)]
         words += [words_of for _, words_of in _settings(attachment, bridge, Link(bridge.name))]
+        for said, words_of in (
+            *_mtus(wanted, actual, member, former),
+            *_containers(actual, bridge),
+        ):
+            words.append(words_of)
+            parts.append(said)
         yield Step("create", f"bridge {bridge.name}", tuple(words), " ".join(parts))
         return
     missing = [
         *_member(wanted, actual, bridge, member),
         *_addressing(attachment, bridge, link, actual.routes),
+        *_mtus(wanted, actual, member, former),
+        *_mtus(wanted, actual, bridge.name, former),
         *_settings(attachment, bridge, link),
-        *_defaults(bridge, link, former, actual.links.get(member or "")),
+        *_delay(bridge, link, former),
         *_containers(actual, bridge),
     ]
     if missing:
@@ -101,8 +117,6 @@ def _member(wanted: LxdHost, actual: HostFacts, bridge: Bridge, member: str | No
         yield f"plug in {member}", ("plug", member, bridge.name)
     if link and not link.up:
         yield f"{member} up", ("up", link.name)
-    if link and bridge.mtu and link.mtu < bridge.mtu:
-        yield f"mtu {bridge.mtu} of {member}", ("mtu", link.name, str(bridge.mtu))
     for address in link.addresses if link else ():
         yield f"take {address} off {member}", ("strip", str(member), str(address))
 
@@ -126,8 +140,6 @@ def _settings(attachment: Attachment, bridge: Bridge, link: Link) -> Missing:
     name = bridge.name
     if attachment.mac and link.mac != attachment.mac:
         yield f"mac {attachment.mac}", ("mac", name, attachment.mac)
-    if bridge.mtu and link.mtu != bridge.mtu:
-        yield f"mtu {bridge.mtu}", ("mtu", name, str(bridge.mtu))
     if link.stp != bridge.stp:
         yield f"stp {'on' if bridge.stp else 'off'}", ("stp", name, str(int(bridge.stp)))
     if bridge.forward_delay is not None and link.forward_delay != bridge.forward_delay:
@@ -137,15 +149,27 @@ def _settings(attachment: Attachment, bridge: Bridge, link: Link) -> Missing:
         yield "up", ("up", name)
 
 
-def _defaults(bridge: Bridge, link: Link, former: Former, member: Link | None) -> Missing:
-    """What our file set and no longer does: networkd leaves it as it is until the next boot."""
-    before = former.bridges.get(bridge.name, {})
-    if before.get("mtu") and not bridge.mtu:
-        for one in (member, link):
-            if one and one.mtu == before["mtu"] != DEFAULT_MTU:
-                yield f"mtu {DEFAULT_MTU} of {one.name}", ("mtu", one.name, str(DEFAULT_MTU))
-    delay = (before.get("parameters") or {}).get("forward-delay")
-    if delay is not None and bridge.forward_delay is None and link.forward_delay != DEFAULT_DELAY:
+def _mtus(wanted: LxdHost, actual: HostFacts, name: str | None, former: Former) -> Missing:
+    """The MTU of a link, after that of the NIC beneath a vlan: no vlan's is larger than its NIC's.
+
+    What our file gave a link and no longer does, networkd leaves as it is until the next boot.
+    """
+    mtus = mtus_of(wanted)
+    below = [wanted.nics[b.nic] for b in wanted.bridges if b.nic and member_of(wanted, b) == name]
+    for one in dict.fromkeys((*below, name)):
+        link = actual.links.get(one or "")
+        if not one or link is None:
+            continue
+        given = {**former.ethernets, **former.vlans, **former.bridges}.get(one, {}).get("mtu")
+        mtu = mtus.get(one) or (DEFAULT_MTU if given == link.mtu else None)
+        if mtu and link.mtu != mtu:
+            yield f"mtu {mtu} of {one}", ("mtu", one, str(mtu))
+
+
+def _delay(bridge: Bridge, link: Link, former: Former) -> Missing:
+    parameters = former.bridges.get(bridge.name, {}).get("parameters") or {}
+    given = parameters.get("forward-delay") is not None and bridge.forward_delay is None
+    if given and link.forward_delay != DEFAULT_DELAY:
         words = ("forward-delay", bridge.name, f"{DEFAULT_DELAY * 100:.0f}")
         yield f"forward delay {DEFAULT_DELAY:.0f}", words
 
@@ -193,6 +217,16 @@ def _former_addresses(wanted: LxdHost, actual: HostFacts, former: Former) -> Ite
             if address in link.addresses and address not in attachment.addresses:
                 words = ("strip", bridge.name, str(address))
                 yield Step("strip", bridge.name, (words,), str(address))
+
+
+def _former_routes(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[Step[Words]]:
+    for bridge in wanted.bridges:
+        attachment = wanted.attachments.get(bridge.network, Attachment(bridge.network))
+        for route in former.routes(bridge.name):
+            ours = any((route.to, route.via) == (r.to, r.via) for r in attachment.all_routes)
+            if not ours and any(_is_there(route, there, bridge.name) for there in actual.routes):
+                words = ("unroute", bridge.name, str(route.to), str(route.via))
+                yield Step("strip", bridge.name, (words,), f"route {route.to} via {route.via}")
 
 
 def _is_there(route: Route, there: LiveRoute, link: str) -> bool:

@@ -54,6 +54,16 @@ def render_netplan(host: LxdHost, departed: Departed | None = None) -> str:
     return HEADER + yaml.safe_dump(wanted, sort_keys=False, default_flow_style=False)
 
 
+def mtus_of(host: LxdHost) -> dict[str, int | None]:
+    """The MTU that our file gives each link of a host; None for none."""
+    network = yaml.safe_load(render_netplan(host))["network"]
+    return {
+        name: body.get("mtu")
+        for kind in ("ethernets", "vlans", "bridges")
+        for name, body in network.get(kind, {}).items()
+    }
+
+
 def _member(host: LxdHost, bridges: list[Bridge]) -> dict[str, Any]:
     """A NIC or vlan that only carries bridges: no address of its own, whatever is on the wire."""
     wanted: dict[str, Any] = {"dhcp4": False, "dhcp6": False, "accept-ra": False}

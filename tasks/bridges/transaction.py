@@ -7,7 +7,9 @@ reboot forgets them (netplan(5): they shadow those in /etc/netplan).
 
 from __future__ import annotations
 
+import itertools
 import logging
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from typing import Literal
@@ -42,6 +44,8 @@ PAUSE = 0.5
 #: Seconds to wait for the script that makes the change, at most half of what it has until it is
 #: undone: the connection to it may have fallen silent, and the rest is for connecting anew.
 APPLY_DEADLINE = 20.0
+#: Seconds that networkd has, once the host answers, to finish what it does.
+CHECK_PATIENCE = 8.0
 #: Seconds that a host has to answer again at its former address, once its way back has begun.
 BACK_DEADLINE = 15.0
 
@@ -76,22 +80,26 @@ class NetworkChange:
         self.on_stage = on_stage
         self.seconds = wanted.netplan.confirm_seconds
         self.address = host.hostname or wanted.ssh.hostname
+        self.token = secrets.token_hex(8)
         self.former_address = run_of(host).state.last_address(host.name) or self.address
 
     def make(self) -> None:
         """Make the change. Raises :class:`FleetError` where it was refused or taken back."""
         self._reached("planned")
-        self._stage()
         until = time.monotonic() + self.seconds
-        self._reached("staged")
         try:
-            self._apply()
+            self._stage()
+            self._reached("staged")
+            until = time.monotonic() + self.seconds
+            said = self._apply()
             self._reached("applied")
             shell = self._connect_anew(until)
             self._reached("connected")
-            self._check()
+            self._check(said, until)
             self._reached("checked")
             self._confirm(shell)
+        except UnchangedError:
+            raise
         except FleetError as error:
             what = f"{error.what}" if error.where == self.wanted.name else str(error)
             undone, outcome = self._go_back(until)
@@ -110,10 +118,13 @@ class NetworkChange:
 
     def _stage(self) -> None:
         rollback = script_of("rollback_network").encode()
+        apply = script_of("apply_network").encode()
         text = wanted_text(self.wanted, self.before, prune=self.prune).encode()
-        words = (self.wanted.netplan.file, f"{self.seconds:.0f}", str(len(rollback)))
+        lengths = (str(len(rollback)), str(len(apply)))
+        words = (self.wanted.netplan.file, f"{self.seconds:.0f}", self.token, *lengths)
         script = on_host("stage_network", *words, *self._staging())
-        done = shell_of(self.host).run(script, stdin=rollback + text, deadline=APPLY_DEADLINE)
+        given = rollback + apply + text
+        done = shell_of(self.host).run(script, stdin=given, deadline=APPLY_DEADLINE)
         said = done.stderr.decode(errors="replace").strip()
         if done.status == 10:
             raise UnchangedError(
@@ -148,7 +159,8 @@ class NetworkChange:
                     age = "old" if known else "new"
                     yield from ("gateway", str(route.via), bridge.name, age)
 
-    def _apply(self) -> None:
+    def _apply(self) -> str:
+        """Make it live; what the host said about single things that failed."""
         words = [
             word
             for step in self.plan.steps
@@ -161,15 +173,16 @@ class NetworkChange:
             address = attachment.address if attachment else None
             member = member_of(self.wanted, bridge)
             words += ["await", bridge.name, member or "-", str(address) if address else "-"]
-        script = on_host("apply_network", *words)
+        script = on_host("start_network", *words)
         try:
             deadline = min(APPLY_DEADLINE, self.seconds / 2)
             done = shell_of(self.host).run(script, deadline=deadline)
         except (UnreachableError, DeadlineError):
-            return  # the connection may well break here; whether the host is back decides
+            return ""  # the connection may well break here; whether the host is back decides
+        said = done.stderr.decode(errors="replace").strip()
         if done.status:
-            said = done.stderr.decode(errors="replace").strip()
             raise FleetError(f"netplan could not apply it: {said}", where=self.wanted.name)
+        return said
 
     def _connect_anew(self, until: float) -> Shell:
         """Connect at the inventory's address, as whoever comes after us will."""
@@ -189,17 +202,27 @@ class NetworkChange:
                 where=self.wanted.name,
             )
 
-    def _check(self) -> None:
-        """Everything is there as planned, seen over the new connection."""
-        now = facts_of(self.host, fresh=True)
+    def _check(self, said: str, until: float) -> None:
+        """Everything is there as planned, seen over the new connection.
+
+        networkd may be at work still, with what comes after a link's carrier.
+        """
         former = former_of(self.wanted, self.before)
-        left = link_steps(self.wanted, now, former, prune=self.prune)
-        if left:
-            missing = "; ".join(
-                " ".join(part for part in (step.action, step.object, step.detail) if part)
-                for step in left
-            )
-            raise FleetError(f"this is not as planned: {missing}", where=self.wanted.name)
+        patience = min(time.monotonic() + CHECK_PATIENCE, until - BACK_DEADLINE / 3)
+        while True:
+            now = facts_of(self.host, fresh=True)
+            left = link_steps(self.wanted, now, former, prune=self.prune)
+            if not left:
+                return
+            if time.monotonic() > patience:
+                break
+            time.sleep(PAUSE)
+        missing = "; ".join(
+            " ".join(part for part in (step.action, step.object, step.detail) if part)
+            for step in left
+        )
+        because = f" ({said})" if said else ""
+        raise FleetError(f"this is not as planned: {missing}{because}", where=self.wanted.name)
 
     def _confirm(self, shell: Shell) -> None:
         done = shell.run(on_host("confirm_network"), deadline=CONNECT_DEADLINE + BACK_DEADLINE)
@@ -212,20 +235,20 @@ class NetworkChange:
         """
         begin = "now"
         by_itself = until + BACK_DEADLINE
+        # Back at the former address, or confirmed at the new one, its answer lost.
+        places = itertools.cycle(dict.fromkeys((self.former_address, self.address)))
         try:
-            while True:
-                left = by_itself - time.monotonic()
-                if left <= 0:
-                    break
+            while (left := by_itself - time.monotonic()) > 0:
                 try:
-                    shell = reconnect(self.host, self.former_address)
-                    script = on_host("take_network_back", f"{left:.0f}", begin)
+                    shell = reconnect(self.host, next(places))
+                    script = on_host("take_network_back", self.token, f"{left:.0f}", begin)
                     done = shell.run(script, deadline=left + PAUSE)
-                except (UnreachableError, DeadlineError):
+                except FleetError:
                     time.sleep(PAUSE)
                     continue
                 begin = "wait"
                 if done.status == 17:
+                    settle(self.host, good=True)
                     return False, "the host has confirmed it all the same; run again"
                 if done.status == 0:
                     run = run_of(self.host)

@@ -91,6 +91,12 @@ def _check_address(
             )
         elif reserved := _reserved(address.ip, subnet):
             mistakes.add(place, f"{address.ip} is {reserved} of {subnet}", "write a host's address")
+        if address.version == 6 and address.ip.is_link_local:
+            mistakes.add(
+                place,
+                f"{address.ip} is a link-local address, which every interface has by itself",
+                "leave it out, or write a global or a unique local one",
+            )
         # A machine that declares no gateway of its own there may be the gateway itself.
         if address.ip == bridge.gateway and attachment.gateway is not None:
             mistakes.add(

@@ -99,7 +99,7 @@ def _addresses(entries: Iterable[Mapping[str, Any]]) -> Iterable[Interface]:
     for entry in entries:
         if "local" in entry:
             address = ip_interface(f"{entry['local']}/{entry['prefixlen']}")
-            if not address.ip.is_link_local:
+            if not (address.version == 6 and address.ip.is_link_local):
                 yield address
 
 

@@ -209,7 +209,7 @@ BRIDGE = Table(
         "search": WORDS,
         "mtu": integer(68, 65535, "an MTU"),
         "stp": BOOLEAN,
-        "forward_delay": integer(0, 30, "a number of seconds"),
+        "forward_delay": integer(2, 30, "a number of seconds"),
         "dhcp4": BOOLEAN,
         "dhcp6": BOOLEAN,
         "accept_ra": BOOLEAN,

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Makes the network live that stage_network.sh has prepared, with as little disturbance as the
-# netplan there allows, and does by ip-link(8) what networkd does not.
+# netplan there allows, and does by ip-link(8) what networkd does not. Runs in a unit of its own
+# (start_network.sh), which goes on when the connection breaks and ends when the way back begins.
 # Arguments, in any number, done in this order of kinds:
 #   delete LINK                first: a vlan or bridge that goes, or is made anew
 #   bridge LINK, vlan LINK NIC ID   made here where networkd does not make it
-#   plug LINK BRIDGE, unplug LINK BRIDGE, strip LINK ADDRESS
+#   plug LINK BRIDGE, unplug LINK BRIDGE, strip LINK ADDRESS, unroute LINK NETWORK NEIGHBOUR
 #   mac LINK MAC, mtu LINK BYTES, stp LINK 0|1, forward-delay LINK CENTISECONDS, up LINK
 #   reconfigure LINK           networkd shall look at it again
 #   await BRIDGE MEMBER ADDRESS     what has to be there afterwards, "-" for none
@@ -23,7 +24,7 @@ words=$(mktemp /run/nornir-lxd-fleet.XXXXXX) || exit 12
 trap 'rm -f "$words"' EXIT
 while [ $# -gt 0 ]; do
     case $1 in
-    vlan | await) echo "$1 $2 $3 $4" && shift 4 ;;
+    vlan | await | unroute) echo "$1 $2 $3 $4" && shift 4 ;;
     plug | unplug | strip | mac | mtu | stp | forward-delay) echo "$1 $2 $3" && shift 3 ;;
     *) echo "$1 $2" && shift 2 ;;
     esac
@@ -48,6 +49,12 @@ unplug() {
     now=$(readlink "/sys/class/net/$1/master" 2>/dev/null)
     [ "${now##*/}" != "$2" ] || ip link set "$1" nomaster
 }
+unroute() {
+    case $2 in
+    *:*) ip -6 route delete "$2" via "$3" dev "$1" 2>/dev/null || : ;;
+    *) ip -4 route delete "$2" via "$3" dev "$1" 2>/dev/null || : ;;
+    esac
+}
 strip() { ip addr delete "$2" dev "$1" 2>/dev/null || :; }
 mac() { ip link set "$1" address "$2"; }
 mtu() { ip link set "$1" mtu "$2"; }
@@ -56,9 +63,23 @@ forward_delay() { ip link set "$1" type bridge forward_delay "$2"; }
 up() { ip link set "$1" up; }
 reconfigure() { networkctl reconfigure "$1"; }
 
+# netplan writes all its files anew, and networkd sets up each link anew whose file is another one
+# than before (by inode and time, not by content): a packet or two are lost there. So the files
+# that are equal get their former inodes back.
+generate() {
+    was=/run/nornir-lxd-fleet/network/was
+    mkdir -p "$was"
+    cp -al /run/systemd/network/. "$was" 2>/dev/null
+    netplan generate || { rm -rf "$was"; return 1; }
+    for file in /run/systemd/network/*; do
+        cmp -s "$file" "$was/${file##*/}" && mv -f "$was/${file##*/}" "$file"
+    done
+    rm -rf "$was"
+}
+
 each delete delete
 if networkctl --help 2>/dev/null | grep -q ' reload'; then
-    netplan generate && networkctl reload || exit 12
+    generate && networkctl reload || exit 12
 else
     netplan apply || exit 12
 fi
@@ -77,6 +98,7 @@ each plug plug
 each unplug unplug
 each mac mac
 each mtu mtu
+each unroute unroute
 each stp stp
 each forward-delay forward_delay
 each up up

@@ -10,6 +10,8 @@ export PATH LC_ALL
 umask 077
 trap '' HUP PIPE
 change=/run/nornir-lxd-fleet/network
+exec 9>"$change.lock"
+flock -w 5 9
 [ -e "$change/pending" ] || exit 13
 
 # By ARP and neighbour discovery: there are gateways that answer no ping.
@@ -17,7 +19,7 @@ answers() {
     ip neigh flush to "$1" dev "$2" 2>/dev/null
     tries=0
     while [ "$tries" -lt 3 ]; do
-        ping -c 1 -W 1 "$1" >/dev/null 2>&1 || ip neigh replace "$1" dev "$2" use 2>/dev/null
+        ping -c 1 -W 1 -I "$2" "$1" >/dev/null 2>&1 || ip neigh replace "$1" dev "$2" use 2>/dev/null
         ip neigh show "$1" dev "$2" | grep lladdr | grep -qv FAILED && return
         tries=$((tries + 1))
     done
@@ -40,7 +42,7 @@ keep() {
     done
     mkdir -p "${ours%/*}"
     next=$(mktemp "$ours.XXXXXX") || return
-    cat "$change/candidate" >"$next" && sync "$next" && return
+    cat "$change/candidate" >"$next" && sync "$next" && mv "$next" "$ours" && return
     rm -f "$next"
     return 1
 }
@@ -51,10 +53,9 @@ if ! keep; then
     systemd-run --quiet --collect --no-block sh "$change/rollback.sh" # its timer may be over by now
     exit 14
 fi
-mv "$next" "$ours"
 # A reboot between these finds both, and the host where it shall be; the next run ends it.
 while read -r file; do rm -f "$file" "/run/netplan/${file##*/}"; done <"$change/replaced"
 rm -f "/run/netplan/${ours##*/}"
 sync
 mv "$change/confirming" "$change/confirmed"
-systemctl stop nornir-lxd-fleet-rollback.timer
+systemctl stop nornir-lxd-fleet-rollback.timer || :

@@ -65,8 +65,12 @@ printf ',"disks":"%s"' "$(base64_of "$work/disks")"
 printf ',"created":"%s"' "$(base64_of /var/lib/nornir-lxd-fleet/created)"
 printf ',"netplan_package":"%s"' "$(base64_of "$work/netplan")"
 pending=false
-[ -e /run/nornir-lxd-fleet/network/pending ] &&
-    systemctl is-active --quiet nornir-lxd-fleet-rollback.timer && pending=true
+change=/run/nornir-lxd-fleet/network
+if [ -e "$change.lock" ]; then
+    flock -n "$change.lock" true || pending=true # it is being prepared, confirmed or rolled back
+    [ -e "$change/pending" ] &&
+        systemctl is-active --quiet nornir-lxd-fleet-rollback.timer && pending=true
+fi
 printf ',"network_pending":%s' "$pending"
 printf ',"links":%s,"routes":"%s"' "$(json_of links)" "$(base64_of "$work/routes")"
 

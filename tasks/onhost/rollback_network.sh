@@ -7,7 +7,12 @@ LC_ALL=C
 export PATH LC_ALL
 trap '' HUP PIPE
 change=/run/nornir-lxd-fleet/network
+exec 9>"$change.lock"
+flock -w 20 9 # whoever prepares or confirms a change is done within that
 mv "$change/pending" "$change/rolling-back" 2>/dev/null || exit 0
+
+# What still applies it must not go on beside this.
+systemctl stop nornir-lxd-fleet-apply.service 2>/dev/null
 
 read -r ours <"$change/ours"
 for file in "$ours" $(cat "$change/replaced"); do
@@ -21,49 +26,64 @@ each() {
     grep "^$1 " "$change/before" | while read -r _ first rest; do "$2" "$first" "$rest"; done
 }
 exists() { [ -e "/sys/class/net/$1" ]; }
+# did COMMAND...: run it, and remember that something was left to restore.
+did() {
+    : >"$change/restored"
+    "$@"
+}
 is_before() { grep -q "^$1 $2 " "$change/before"; }
 
 delete_new() {
     while read -r link; do
         if exists "$link" && ! is_before master "$link"; then
             for port in "/sys/class/net/$link/brif"/*; do
-                [ ! -e "$port" ] || ip link set "${port##*/}" nomaster
+                [ ! -e "$port" ] || did ip link set "${port##*/}" nomaster
             done
-            ip link delete "$link"
+            did ip link delete "$link"
         fi
     done <"$change/links"
 }
 vlan() {
-    exists "$1" && ! ip -d link show dev "$1" | grep -q " id ${2#* } " && ip link delete "$1"
-    exists "$1" || ip link add link "${2% *}" name "$1" type vlan id "${2#* }"
+    now=$(ip -d -o link show dev "$1" 2>/dev/null)
+    case $now in
+    *" $1@${2% *}: "*" id ${2#* } "*) return ;;
+    ?*) did ip link delete "$1" ;;
+    esac
+    exists "$1" || did ip link add link "${2% *}" name "$1" type vlan id "${2#* }"
 }
 bridge() {
-    exists "$1" || ip link add "$1" type bridge
-    ip link set "$1" type bridge stp_state "${2%% *}"
+    exists "$1" || did ip link add "$1" type bridge
+    read -r stp <"/sys/class/net/$1/bridge/stp_state"
+    [ "$stp" = "${2%% *}" ] || did ip link set "$1" type bridge stp_state "${2%% *}"
     delay=${2#* }
-    ip link set "$1" type bridge forward_delay "${delay% }" 2>/dev/null
+    read -r now <"/sys/class/net/$1/bridge/forward_delay"
+    [ "$now" = "${delay% }" ] || did ip link set "$1" type bridge forward_delay "${delay% }"
 }
 master() {
     exists "$1" || return 0
     now=-
     [ ! -e "/sys/class/net/$1/master" ] || now=$(readlink "/sys/class/net/$1/master")
     [ "${now##*/}" != "$2" ] || return 0
-    if [ "$2" = - ]; then ip link set "$1" nomaster; else ip link set "$1" master "$2"; fi
+    if [ "$2" = - ]; then did ip link set "$1" nomaster; else did ip link set "$1" master "$2"; fi
 }
-mtu() { [ "$(cat "/sys/class/net/$1/mtu")" = "$2" ] || ip link set "$1" mtu "$2"; }
-mac() { [ "$(cat "/sys/class/net/$1/address")" = "$2" ] || ip link set "$1" address "$2"; }
-state() { ip link set "$1" "$2"; }
-address() { ip addr show dev "$1" | grep -qF " $2 " || ip addr add "$2" dev "$1"; }
+mtu() { [ "$(cat "/sys/class/net/$1/mtu")" = "$2" ] || did ip link set "$1" mtu "$2"; }
+mac() { [ "$(cat "/sys/class/net/$1/address")" = "$2" ] || did ip link set "$1" address "$2"; }
+state() {
+    now=down
+    ip -o link show dev "$1" | grep -q '[<,]UP[,>]' && now=up
+    [ "$now" = "$2" ] || did ip link set "$1" "$2"
+}
+address() { ip addr show dev "$1" | grep -qF " $2 " || did ip addr add "$2" dev "$1"; }
 # shellcheck disable=SC2086  # a route's words
-route4() { ip -4 route replace "$1" $2; }
+route4() { [ -n "$(ip -4 route show "$1" $2 2>/dev/null)" ] || did ip -4 route replace "$1" $2; }
 # shellcheck disable=SC2086
-route6() { ip -6 route replace "$1" $2; }
+route6() { [ -n "$(ip -6 route show "$1" $2 2>/dev/null)" ] || did ip -6 route replace "$1" $2; }
 strip_new() {
     while read -r link; do
         ip -o addr show dev "$link" 2>/dev/null | awk '$4 !~ /^fe80:/ { print $4 }' |
             while read -r there; do
                 grep -qxF "address $link $there" "$change/before" ||
-                    ip addr delete "$there" dev "$link"
+                    did ip addr delete "$there" dev "$link"
             done
     done <"$change/links"
 }
@@ -84,9 +104,11 @@ if networkctl --help 2>/dev/null | grep -q ' reload'; then
 else
     netplan apply || systemctl restart systemd-networkd
 fi
-# networkd works on meanwhile; it is done when nothing is left to restore.
+# networkd works on meanwhile: it is done when for a while nothing was left to restore.
+quiet=0
 tries=0
-while [ "$tries" -lt 12 ]; do
+while [ "$quiet" -lt 4 ] && [ "$tries" -lt 20 ]; do
+    rm -f "$change/restored"
     restore
     strip_new
     each address address
@@ -94,6 +116,8 @@ while [ "$tries" -lt 12 ]; do
     each route6 route6
     each state state
     tries=$((tries + 1))
+    quiet=$((quiet + 1))
+    [ ! -e "$change/restored" ] || quiet=0
     sleep 0.25
 done 2>/dev/null
 mv "$change/rolling-back" "$change/rolled-back"

@@ -1,12 +1,12 @@
 #!/bin/sh
 # Prepares a change of the host's network: validates it elsewhere, remembers what is there now, arms
 # the way back, and places the new files where a reboot forgets them. Nothing live changes yet.
-# Arguments: OUR_FILE SECONDS BYTES, then any of
+# Arguments: OUR_FILE SECONDS TOKEN BYTES BYTES, then any of
 #   replace FILE           a foreign netplan file that ours takes over from
 #   link LINK              a link that is ours: rolling back restores it whole
 #   gateway ADDRESS LINK   a default gateway that has to answer before the change is confirmed,
 #                          unless it is no new one and does not answer now either ("old" follows)
-# Standard input: the script that rolls back (BYTES long), then our file's new text.
+# Standard input: the scripts that roll back and apply (so many BYTES), then our file's new text.
 # netplan(5): a file in /run/netplan shadows the one of the same name in /etc/netplan.
 # Exit status 10: the configuration is not valid, nothing was touched; 11: another change waits for
 # its confirmation.
@@ -18,17 +18,26 @@ umask 077
 
 ours=$1
 seconds=$2
-bytes=$3
-shift 3
+token=$3
+rollback=$4
+apply=$5
+shift 5
 
 change=/run/nornir-lxd-fleet/network
 unit=nornir-lxd-fleet-rollback
+mkdir -p "${change%/*}"
+exec 9>"$change.lock"
+busy() {
+    echo "another change of the network is on its way" >&2
+    exit 11
+}
+flock -n 9 || busy
 if [ -e "$change/pending" ]; then
-    if systemctl is-active --quiet "$unit.timer" "$unit.service"; then
-        echo "another change of the network waits for its confirmation" >&2
-        exit 11
-    fi
-    sh "$change/rollback.sh" # its timer is gone, and nobody else would do it
+    systemctl is-active --quiet "$unit.timer" && busy
+    # Its timer is gone, and nobody else would do it.
+    flock -u 9
+    sh "$change/rollback.sh"
+    flock -n 9 || busy
 fi
 rm -rf "$change"
 mkdir -p "$change/hidden"
@@ -36,11 +45,16 @@ printf '%s\n' "$ours" >"$change/ours"
 : >"$change/replaced"
 : >"$change/links"
 : >"$change/gateways"
-dd bs="$bytes" count=1 iflag=fullblock of="$change/rollback.sh" 2>/dev/null
+printf '%s\n' "$token" >"$change/token"
+dd bs="$rollback" count=1 iflag=fullblock of="$change/rollback.sh" 2>/dev/null
+dd bs="$apply" count=1 iflag=fullblock of="$change/apply.sh" 2>/dev/null
 cat >"$change/candidate"
 
-# answers ADDRESS: whether the kernel knows it as a neighbour that is there.
-answers() { ip neigh show "$1" | grep lladdr | grep -qv FAILED; }
+# answers ADDRESS: whether a neighbour is there, by ARP or neighbour discovery.
+answers() {
+    ping -c 1 -W 1 "$1" >/dev/null 2>&1 || :
+    ip neigh show "$1" | grep lladdr | grep -qv FAILED
+}
 
 while [ $# -gt 0 ]; do
     case $1 in
@@ -99,8 +113,10 @@ fi
     ip -d -o link show type vlan 2>/dev/null | sed -n \
         's/^[0-9]*: \([^@:]*\)@\([^:]*\):.* vlan protocol [^ ]* id \([0-9]*\).*/vlan \1 \2 \3/p'
     ip -o addr show | awk '$4 !~ /^fe80:/ && $2 != "lo" { print "address", $2, $4 }'
-    ip -4 route show | grep ' via ' | sed 's/ linkdown//; s/^/route4 /' || :
-    ip -6 route show | grep ' via ' | sed 's/ linkdown//; s/^/route6 /' || :
+    ip -4 route show | grep -v '^[[:space:]]' | grep ' via ' | sed 's/ linkdown//; s/^/route4 /' || :
+    # Without what the kernel adds and `ip route show` does not take as a condition.
+    ip -6 route show | grep -v '^[[:space:]]' | grep ' via ' |
+        sed 's/ linkdown//; s/ expires [^ ]*//; s/ pref [^ ]*//; s/^/route6 /' || :
 } >"$change/before"
 
 # The way back needs neither this connection nor the controller.
