@@ -112,7 +112,7 @@ def test_lxd_is_set_up(spare: SpareHost, monkeypatch: pytest.MonkeyPatch) -> Non
     profile = yaml.safe_load(spare.sh("lxc profile show default"))
     assert profile["devices"] == {"root": {"path": "/", "pool": "default", "type": "disk"}}
     pool = yaml.safe_load(spare.sh("lxc storage show default"))
-    assert (pool["driver"], pool["config"]["user.nornir-lxd-fleet"]) == ("dir", "created")
+    assert (pool["driver"], pool["config"]["user.nornir-lxd-fleet"]) == ("dir", "default")
     key = spare.sh("stat -c '%a %U' /root/.config/lxc/client.key; head -1 /root/.config/lxc/*.key")
     assert key.split()[:2] == ["600", "root"]
     assert spare.sh("ls /run | grep nornir || true") == ""
