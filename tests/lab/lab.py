@@ -30,7 +30,7 @@ class HostStatus:
 
 
 class Lab:
-    """Up to four real LXD hosts on this machine; there is one lab for each machine."""
+    """Up to six real LXD hosts on this machine; there is one lab for each machine."""
 
     def up(self, hosts: int = 2) -> None:
         """Bring the lab up with at least this many hosts, and return when sshd answers on each.

@@ -6,7 +6,7 @@ import os
 import pwd
 from pathlib import Path
 
-HOST_NAMES = ("sidn-demo-01", "sidn-demo-02", "sidn-demo-03", "sidn-demo-04")
+HOST_NAMES = tuple(f"sidn-demo-{n:02}" for n in range(1, 7))
 HOST_ADDRESSES = {name: f"192.168.56.{150 + n}" for n, name in enumerate(HOST_NAMES)}
 
 GATEWAY = "192.168.56.1"
