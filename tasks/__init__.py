@@ -14,7 +14,7 @@ from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.maintenance import check_health, maintain, upgrade_packages
 from tasks.picture import fleet_picture
-from tasks.profiles import sync_profiles
+from tasks.profiles import compare_profiles, sync_profiles
 from tasks.prove import prove_machine
 from tasks.provision import provision
 from tasks.remotes import sync_remotes
@@ -25,6 +25,7 @@ __all__ = (
     "bootstrap_host",
     "check_health",
     "check_host",
+    "compare_profiles",
     "configure_bridges",
     "configure_system",
     "fleet_picture",

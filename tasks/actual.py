@@ -58,7 +58,15 @@ class ClientFolder:
 
 @dataclass(frozen=True)
 class LxdFacts:
-    """LXD on a host. ``package`` is deb, snap or None; ``problem`` says why it does not answer."""
+    """LXD on a host. ``package`` is deb, snap or None; ``problem`` says why it does not answer.
+
+    ``instances`` are those of the project default, which is the one that is managed, by name;
+    ``other_instances`` are those of all other projects, which may use its profiles.
+
+    ``deb`` is the version of the Debian package where it is installed, ``channel`` what the snap
+    follows, ``refresh`` snapd's refresh.timer. Where both are installed, ``move`` says how far the
+    one has been moved to the other: ``begun`` or ``moved``; ``package`` is the one with the data.
+    """
 
     package: str | None = None
     running: bool = False
@@ -70,6 +78,31 @@ class LxdFacts:
     profiles: Mapping[str, Json] = field(default_factory=dict)
     images: Mapping[str, Json] = field(default_factory=dict)
     instances: Mapping[str, Json] = field(default_factory=dict)
+    other_instances: tuple[Json, ...] = ()
+    deb: str = ""
+    move: str = ""
+    channel: str = ""
+    refresh: str = ""
+
+    @property
+    def version(self) -> str:
+        """The version of the server that answered, ``5.0.2``; empty where none did."""
+        return str(self._environment.get("server_version", ""))
+
+    @property
+    def clustered(self) -> bool:
+        """Whether it is a member of a cluster."""
+        return bool(self._environment.get("server_clustered", False))
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """The API extensions that the server has: what it can is asked of it by these."""
+        return frozenset(self.server.get("api_extensions") or ())
+
+    @property
+    def _environment(self) -> Json:
+        environment: Json = self.server.get("environment") or {}
+        return environment
 
 
 @dataclass(frozen=True)
@@ -80,7 +113,8 @@ class HostFacts:
     ``lxd`` are keyed by fingerprint, ``network_pending`` says that a change of the network waits
     for its confirmation, ``free`` are
     the bytes free by mount point, ``created`` the lines of our own list of what we made there that
-    can carry no mark (remotes, trust).
+    can carry no mark (remotes, trust). ``kernel`` are the kernel settings that were asked for and
+    that it has, ``kernel_file`` those in our own file in /etc/sysctl.d.
     """
 
     name: str
@@ -97,6 +131,8 @@ class HostFacts:
     routes: tuple[LiveRoute, ...] = ()
     network_pending: bool = False
     clients: Mapping[str, ClientFolder] = field(default_factory=dict)
+    kernel: Mapping[str, str] = field(default_factory=dict)
+    kernel_file: Mapping[str, str] = field(default_factory=dict)
     lxd: LxdFacts = field(default_factory=LxdFacts)
 
 

@@ -19,6 +19,7 @@ from nornir.core.task import AggregatedResult
 
 from tasks.errors import FleetError, InventoryError, LockedError, UsageError
 from tasks.fleet import open_fleet
+from tasks.intent.secret import hide
 from tasks.log import log_to
 from tasks.maintenance import maintain
 from tasks.options import maintain_options, provision_options, status_options
@@ -96,9 +97,9 @@ def _guarded(verbose: bool, command: Callable[[], int]) -> int:
         return EXIT_SIGNAL + signal.SIGINT
     except Exception as error:
         if verbose:
-            complain(traceback.format_exc().rstrip())
+            complain(hide(traceback.format_exc().rstrip()))
         known = isinstance(error, FleetError | OSError)
-        complain(error if known else f"internal error: {error!r}; see -v")
+        complain(hide(str(error) if known else f"internal error: {error!r}; see -v"))
         return EXIT_FAILED
 
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.intent.secret import hide
+
 #: What is logged of whom. Nornir logs its tasks' arguments at INFO, paramiko each exchange.
 LEVELS = {
     "tasks": logging.INFO,
@@ -44,7 +46,7 @@ def log_to(folder: Path, name: str) -> Iterator[Path]:
     path = folder / f"{name}.log"
     handler = _PrivateFile(path, maxBytes=MAX_BYTES, backupCount=KEPT, encoding="utf-8")
     handler.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s")
+        _WithoutSecrets("%(asctime)s %(levelname)s %(threadName)s %(name)s: %(message)s")
     )
     before = {logger: logging.getLogger(logger).level for logger in LEVELS}
     for logger, level in LEVELS.items():
@@ -57,6 +59,13 @@ def log_to(folder: Path, name: str) -> Iterator[Path]:
             logging.getLogger(logger).removeHandler(handler)
             logging.getLogger(logger).setLevel(before[logger])
         handler.close()
+
+
+class _WithoutSecrets(logging.Formatter):
+    """Tracebacks hold what others have written, in which a secret may be quoted."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return hide(super().format(record))
 
 
 class _PrivateFile(logging.handlers.RotatingFileHandler):

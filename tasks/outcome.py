@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from nornir.core.task import Result, Task
 
 from tasks.errors import FleetError, ProofError, UnchangedError, UnreachableError
+from tasks.intent.secret import hide
 from tasks.plan import Plan
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def failure(
     """
     status: Status = "unreachable" if isinstance(error, UnreachableError) else "failed"
     known = isinstance(error, FleetError)
-    message = str(error) if known else f"internal error: {type(error).__name__}: {error}"
+    message = hide(str(error) if known else f"internal error: {type(error).__name__}: {error}")
     logger.log(logging.INFO if known else logging.ERROR, "%s: %s", phase, message, exc_info=error)
     entry = record(phase, status, plan=plan, seconds=seconds, message=message, changed=begun)
     if entry["steps"] and not begun:
@@ -106,7 +107,7 @@ def converge(
     phase: str,
     *,
     plan: Callable[[bool], Plan[Write]],
-    apply: Callable[[Plan[Write]], None],
+    apply: Callable[[Plan[Write]], Plan[Write] | None],
     dry_run: bool | None,
     ready: Callable[[], object] = lambda: None,
 ) -> Result:
@@ -115,7 +116,8 @@ def converge(
     Arguments:
         plan: reads and plans; called with true it must read again instead of using what is
             remembered.
-        apply: carries out the plan.
+        apply: carries out the plan; where it went on with another, that is what it returns, and
+            what is recorded.
         dry_run: plan only; None follows Nornir's own setting.
         ready: opens what ``apply`` writes through and takes the lock; it writes nothing.
 
@@ -131,7 +133,7 @@ def converge(
         if wanted.changed and not task.is_dry_run(dry_run):
             ready()
             begun = True
-            apply(wanted)
+            wanted = apply(wanted) or wanted
             left = plan(True)
             if left.changed:
                 objects = ", ".join(f"{s.action} {s.object}" for s in left.steps)

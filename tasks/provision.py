@@ -146,7 +146,7 @@ class _Provision:
         legs = []
         if host in self.selected:
             legs = [
-                Leg("remotes", sync_remotes),
+                Leg("remotes", sync_remotes, prune),
                 Leg("profiles", sync_profiles, prune),
                 Leg("images", sync_images, prune),
             ]

@@ -46,8 +46,9 @@ def now() -> str:
 class HostReport:
     """One machine: ``kind`` is lxd, container or machine, ``on`` a container's LXD host.
 
-    ``phases`` are records of :func:`tasks.outcome.record`; ``exchanges`` counts SSH execs and API
-    requests, ``edges`` holds an LXD host's edges to its peers, None where nothing was counted.
+    ``phases`` are records of :func:`tasks.outcome.record`; ``exchanges`` counts SSH execs, API
+    requests and their bytes (see :class:`tasks.run.Run`), ``edges`` holds what came of an LXD
+    host's remotes by peer (see :func:`tasks.remotes.prove_edges`); None where nothing was counted.
     """
 
     name: str
@@ -55,7 +56,7 @@ class HostReport:
     on: str | None = None
     phases: list[Record] = field(default_factory=list)
     exchanges: Mapping[str, int] | None = None
-    edges: Any = None
+    edges: Mapping[str, str] | None = None
 
     @property
     def status(self) -> Status:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from nornir.core import Nornir
 from nornir.core.inventory import Host
@@ -38,13 +38,14 @@ class Run:
     ``hosts`` are all Nornir hosts, also those that a filter left out; ``selected`` are the machines
     that may be changed, ``excluded`` those that were left out by name; ``facts`` (LXD hosts) and
     ``machines`` are what has been read so far, ``unreachable`` those that could not be reached, by
-    name with the reason; ``exchanges`` counts SSH execs and API requests by machine as ``{"execs":
-    n, "requests": n}``; ``stop`` is set when the run shall end after what is under way.
-    ``host_keys`` are the fingerprints under which an unknown SSH host key may be learned, by
-    machine; ``locks`` are the LXD hosts' locks held. ``addresses`` are those at which a machine has
-    to be reached for now, by name, instead of where it may be found: nothing else will do, and none
-    of them is remembered as good. ``leaving`` are the containers that this run stops and renames,
-    or in a dry run would.
+    name with the reason; ``exchanges`` counts by machine SSH execs, API requests and the bytes that
+    they carried there and back, as ``{"execs": n, "requests": n, "sent": n, "received": n}``:
+    scripts, their input and output, bodies of requests and answers; ``stop`` is set when the run
+    shall end after what is under way. ``host_keys`` are the fingerprints under which an unknown SSH
+    host key may be learned, by machine; ``locks`` are the LXD hosts' locks held. ``addresses`` are
+    those at which a machine has to be reached for now, by name, instead of where it may be found:
+    nothing else will do, and none of them is remembered as good. ``leaving`` are the containers
+    that this run stops and renames, or in a dry run would.
     """
 
     intent: Intent
@@ -76,11 +77,24 @@ class Run:
         with self._counting:
             return self._reading.setdefault(host, threading.Lock())
 
-    def count(self, machine: str, kind: str) -> None:
-        """Count one exchange (``execs`` or ``requests``) with a machine."""
+    def count(
+        self, machine: str, kind: Literal["execs", "requests"], *, sent: int = 0, received: int = 0
+    ) -> None:
+        """Count one exchange with a machine, and the bytes of it that are known already."""
         with self._counting:
-            counts = self.exchanges.setdefault(machine, {"execs": 0, "requests": 0})
-            counts[kind] += 1
+            self._counts(machine)[kind] += 1
+        self.carried(machine, sent=sent, received=received)
+
+    def carried(self, machine: str, *, sent: int = 0, received: int = 0) -> None:
+        """Count bytes that an exchange with a machine carried."""
+        with self._counting:
+            counts = self._counts(machine)
+            counts["sent"] += sent
+            counts["received"] += received
+
+    def _counts(self, machine: str) -> dict[str, int]:
+        none = {"execs": 0, "requests": 0, "sent": 0, "received": 0}
+        return self.exchanges.setdefault(machine, none)
 
 
 def run_of(place: Task | Host | Nornir) -> Run:

@@ -93,8 +93,11 @@ class MachineShell:
     def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
         """Run a script; see :meth:`tasks.shell.Shell.run`."""
         self.execs += 1
-        run_of(self._host).count(self.where, "execs")
-        return _run(self._host, script, stdin, deadline)
+        run = run_of(self._host)
+        run.count(self.where, "execs", sent=len(script.encode()) + len(stdin))
+        done = _run(self._host, script, stdin, deadline)
+        run.carried(self.where, received=len(done.stdout) + len(done.stderr))
+        return done
 
 
 class ExecShell:
@@ -113,7 +116,6 @@ class ExecShell:
     def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
         """Run a script; see :meth:`tasks.shell.Shell.run`."""
         self.execs += 1
-        run_of(self._container).count(self.where, "execs")
         started = time.monotonic()
         outer = EXEC_SCRIPT.format(
             grace=GRACE,
@@ -122,7 +124,11 @@ class ExecShell:
             instance=shlex.quote(self.where),
             count=len(script.encode()),
         )
-        done = _run(self._lxd_host, outer, script.encode() + stdin, deadline + 3 * GRACE)
+        inner = script.encode() + stdin
+        run = run_of(self._container)
+        run.count(self.where, "execs", sent=len(outer.encode()) + len(inner))
+        done = _run(self._lxd_host, outer, inner, deadline + 3 * GRACE)
+        run.carried(self.where, received=len(done.stdout) + len(done.stderr))
         if done.status in (124, 137) and time.monotonic() - started >= deadline:
             raise DeadlineError(
                 f"the command inside did not end within its deadline of {deadline:g} s "

@@ -35,7 +35,8 @@ def main() -> int:
           f"(of {RUNS}: {min(seconds):.2f} to {max(seconds):.2f})")  # fmt: skip
     for name, host in report["hosts"].items():
         counts = host["exchanges"]
-        print(f"  {name:20} {counts['execs']} execs {counts['requests']} API requests")
+        print(f"  {name:20} {counts['execs']} execs {counts['requests']} API requests, "
+              f"{counts['sent']} bytes sent, {counts['received']} received")  # fmt: skip
     return 0
 
 

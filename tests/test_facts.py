@@ -94,10 +94,55 @@ def test_a_host_that_is_set_up() -> None:
     assert root.server_certificates["sidn-demo-03"] == facts.lxd.certificate
 
 
+@pytest.mark.parametrize(
+    ("tracking", "channel"),
+    [
+        ("5.0/stable", "5.0/stable"),
+        ("latest/stable", "latest/stable"),
+        ("5.0/stable/…", "5.0/stable"),
+        ("4.0/stable/ubuntu-20.04", "4.0/stable"),
+        ("stable", "latest/stable"),
+        ("4.0", "4.0/stable"),
+    ],
+)
+def test_the_snap_its_channel_and_when_it_refreshes(tracking: str, channel: str) -> None:
+    document = recorded("bare")
+    document["lxd"] |= {
+        "package": "snap",
+        "snap": encoded(
+            "Name  Version        Rev    Tracking       Publisher   Notes\n"
+            f"lxd   5.0.3-babaaf8  28373  {tracking}  canonical✓  -\n"
+        ),
+        "refresh": encoded("sat,02:00-04:00\n"),
+    }
+    lxd = parsed(document).lxd
+    assert (lxd.package, lxd.channel, lxd.refresh) == ("snap", channel, "sat,02:00-04:00")
+
+
+def test_kernel_settings_and_those_of_our_file() -> None:
+    document = recorded("bare")
+    document["kernel"] = {"vm.max_map_count": encoded("65530\n"), "a.b": encoded("4096\t87380 1\n")}
+    document["kernel_file"] = encoded("# by hand\nvm.max_map_count = 262144\nvm.swappiness=10\n")
+    facts = parsed(document)
+    assert facts.kernel == {"vm.max_map_count": "65530", "a.b": "4096 87380 1"}
+    assert facts.kernel_file == {"vm.max_map_count": "262144", "vm.swappiness": "10"}
+
+
 def test_names_and_texts_with_quotes_and_backslashes_survive() -> None:
     facts = parsed(recorded("set_up"))
     assert facts.netplan['/run/netplan/99-with a "quote".yaml'] == "network: {version: 2}\n"
     assert facts.clients["root"].server_certificates["odd"] == 'a%b\\n"'
+
+
+def test_instances_of_other_projects_are_apart() -> None:
+    document = recorded("set_up")
+    instances = document["lxd"]["answers"]["instances"]["body"]["metadata"]
+    there = [instance["name"] for instance in instances]
+    instances.append({**instances[0], "project": "lab"})
+    lxd = parsed(document).lxd
+    assert list(lxd.instances) == there
+    assert lxd.instances[there[0]]["project"] == "default"
+    assert [(i["name"], i["project"]) for i in lxd.other_instances] == [(there[0], "lab")]
 
 
 def test_a_vlan() -> None:
@@ -181,13 +226,17 @@ def test_a_document_that_is_not_whole_is_said_to_be(spoil: Callable[[bytes], byt
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the script is for root: it writes in /run")
 def test_the_script_reads_a_machine_without_lxd_and_netplan(tmp_path: Path) -> None:
-    script = on_host("read_host", "root", "no-such-user")
+    script = on_host(
+        "read_host", "root", "no.such.user", "--", "vm.max_map_count", "no.such.setting"
+    )
     done = subprocess.run(
         ["sh"], input=script.encode(), capture_output=True, timeout=60, check=True, cwd=tmp_path
     )
     facts = parse_facts("here", done.stdout)
     assert "lo" in facts.links
     assert list(facts.clients) == ["root"]
+    live = Path("/proc/sys/vm/max_map_count").read_text().strip()
+    assert facts.kernel == {"vm.max_map_count": live}
     assert done.stderr == b""
 
 

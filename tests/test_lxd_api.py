@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 import time
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ class Server:
             certificate=(self.certificate.certificate, self.certificate.key),
             pin=self.pin,
             on_request=lambda: None,
+            on_answer=lambda sent, received: None,
         )
 
     def sh(self, command: str, **options: Any) -> str:
@@ -74,6 +76,7 @@ def make_server(lab: Lab, host: str, folder: Path) -> Iterator[Server]:
     state = StateFolder(folder / host)
     certificate = state.client_certificate(create=True)
     assert certificate
+    lab.exec(host, "lxd waitready --timeout=60")  # which makes its certificate
     state.write_pin(host, lab.exec(host, "cat /var/lib/lxd/server.crt").stdout)
     pin = state.pin(host)
     assert pin
@@ -176,6 +179,17 @@ class TestObjects:
         with pytest.raises(LxdConflictError, match=server.host):
             api.put(profile, {**found, "description": "two"}, etag=etag)
         assert api.get(profile)[0]["description"] == "one"
+
+    def test_the_bytes_of_both_bodies_are_told(self, server: Server, profile: str) -> None:
+        told: list[tuple[int, int]] = []
+        api = server.api(on_answer=lambda sent, received: told.append((sent, received)))
+        body = {"description": "naïve", "config": {}, "devices": {}}
+        api.put(profile, body)
+        api.close()
+        assert told[0][0] == 0  # connecting asks for the server
+        assert told[0][1] > 1000
+        assert told[1][0] == len(json.dumps(body))
+        assert 0 < told[1][1] < 200
 
     def test_update_tries_once_more_and_keeps_what_others_wrote(
         self, api: LxdApi, server: Server, profile: str

@@ -236,6 +236,7 @@ def test_a_user_of_its_own_gets_a_client(spare: SpareHost) -> None:
     records = spare.run(setup_lxd, sync_remotes, ask_edges)
     assert [record.get("status") for record in records[:2]] == ["changed", "changed"]
     assert "user ghost does not exist" in records[0]["message"]
+    assert records[2] == {"edges": {NAME: "ok"}, "failures": []}
     assert steps(records[1]) == [
         ("trust", f"certificate {NAME}-voip"),
         ("create", f"remote {NAME} of voip"),

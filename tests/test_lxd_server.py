@@ -12,9 +12,11 @@ import yaml
 from tasks.actual import ClientFolder, HostFacts, LxdFacts
 from tasks.certificate import fingerprint_of, make_client_certificate
 from tasks.errors import FleetError
+from tasks.intent.kernel import kernel_of
 from tasks.intent.model import LxdHost, LxdServer, Pool, Ssh
 from tasks.intent.secret import Secret
-from tasks.lxd_server.plan import Controller, OnHost, Request, plan_lxd
+from tasks.lxd_server.plan import Controller, plan_lxd
+from tasks.lxd_server.writes import OnHost, Request
 from tasks.onhost import on_host
 from tasks.ownership import created_by_us
 
@@ -39,6 +41,10 @@ def wanted_host(spec: dict[str, Any], secrets: Path) -> LxdHost:
         client_users=tuple(spec.get("users", ("root",))),
         profiles=tuple(spec.get("profiles", ())),
         lxd=LxdServer(
+            package=spec.get("package", "deb"),
+            channel=spec.get("channel"),
+            refresh=spec.get("refresh"),
+            kernel=kernel_of(spec.get("kernel", {})),
             listen=spec.get("listen"),
             pools=tuple(Pool(name, **body) for name, body in spec.get("pools", {}).items()),
             config={key: config_value(value) for key, value in spec.get("config", {}).items()},
@@ -50,6 +56,10 @@ def actual_host(spec: dict[str, Any]) -> HostFacts:
     clients = spec.get("clients", {"root": None})
     return HostFacts(
         name="host-01",
+        os_id=spec.get("os", "ubuntu"),
+        os_version=spec.get("os_version", "18.04"),
+        kernel=spec.get("kernel", {}),
+        kernel_file=spec.get("kernel_file", {}),
         clients={
             user: ClientFolder(
                 user, f"/home/{user}", certificate=certificate(name) if name else None
@@ -60,7 +70,22 @@ def actual_host(spec: dict[str, Any]) -> HostFacts:
             package=spec.get("package", "deb"),
             running=spec.get("running", True),
             problem=spec.get("problem", ""),
-            server={"config": spec.get("config", {})},
+            deb=spec.get("deb", ""),
+            move=spec.get("move", ""),
+            channel=spec.get("channel", ""),
+            refresh=spec.get("refresh", ""),
+            server={
+                "config": spec.get("config", {}),
+                "environment": {
+                    "server_version": spec.get("version", "5.0.2"),
+                    "server_clustered": spec.get("clustered", False),
+                },
+                "api_extensions": spec.get("extensions", []),
+            },
+            instances={
+                name: {"name": name, "status": status}
+                for name, status in spec.get("instances", {}).items()
+            },
             certificates=tuple(
                 {"name": name, "fingerprint": fingerprint_of(certificate(name))}
                 for name in spec.get("trusted", ())
@@ -93,6 +118,8 @@ def test_plan(case: dict[str, Any], tmp_path: Path) -> None:
     steps = [[word.replace("FINGERPRINT", fingerprint) for word in step] for step in case["steps"]]
     assert [[s.action, s.object, s.detail] for s in plan.steps] == steps
     assert list(plan.notes) == case.get("notes", [])
+    if "diff" in case:
+        assert plan.diff.splitlines()[3:] == case["diff"].splitlines()
     shown = repr(plan) + plan.diff
     assert "Horse" not in shown
     assert "Cow" not in shown
@@ -136,7 +163,7 @@ class Here:
 
     def program(self, name: str, script: str) -> None:
         path = self.bin / name
-        path.write_text(f'#!/bin/sh\necho "{name} $1" >>{self.calls}\n{script}\n')
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >>{self.calls}\n{script}\n')
         path.chmod(0o755)
 
     def run(self, *arguments: str, seconds: int = 700) -> subprocess.CompletedProcess[str]:
@@ -148,9 +175,30 @@ class Here:
         ):
             assert what in script
             script = script.replace(what, instead)
+        # From a file: standard input is the script's own.
+        path = self.bin.parent / "setup_lxd.sh"
+        path.write_text(script)
         return subprocess.run(
-            ["sh", "-s"], input=script, capture_output=True, text=True, timeout=30, check=False
+            ["sh", path], input="", capture_output=True, text=True, timeout=30, check=False
         )
+
+
+@pytest.mark.parametrize(
+    ("words", "calls"),
+    [
+        (["install", "snap"], ["snap install lxd"]),
+        (["install", "snap=5.0/stable"], ["snap install lxd --channel=5.0/stable"]),
+        (["channel", "5.21/stable"], ["snap refresh lxd --channel=5.21/stable"]),
+        (["refresh", "sat,02:00-04:00"], ["snap set system refresh.timer=sat,02:00-04:00"]),
+    ],
+    ids=lambda value: " ".join(value) if value[0] != "snap" else "",
+)
+def test_what_is_asked_of_a_stand_in_snap(
+    tmp_path: Path, words: list[str], calls: list[str]
+) -> None:
+    here = Here(tmp_path)
+    here.run(*words)
+    assert [line for line in here.calls.read_text().splitlines() if "snap" in line] == calls
 
 
 @pytest.mark.parametrize(("package", "program"), [("snap", "snap"), ("deb", "apt-get")])
@@ -160,12 +208,12 @@ class TestInstallation:
         here.program(program, "echo no network >&2; exit 7")
         done = here.run("install", package, "listen", ":8443")
         assert (done.returncode, done.stderr) == (7, "no network\n")
-        assert here.calls.read_text().split()[::2] == [program]
+        assert [line.split()[0] for line in here.calls.read_text().splitlines()] == [program]
 
     def test_one_that_hangs_is_ended(self, tmp_path: Path, package: str, program: str) -> None:
         here = Here(tmp_path)
         here.program(program, "exec sleep 20")
         done = here.run("install", package, seconds=1)
         assert done.returncode == 124
-        assert done.stderr == f"{program} was ended: LXD was not installed within the deadline\n"
-        assert here.calls.read_text().split()[::2] == [program]
+        assert done.stderr == f"{program} was ended: it was not done within the deadline\n"
+        assert [line.split()[0] for line in here.calls.read_text().splitlines()] == [program]

@@ -13,10 +13,16 @@ import yaml
 from tasks.actual import ClientFolder, HostFacts, LxdFacts
 from tasks.certificate import fingerprint_of, make_client_certificate
 from tasks.errors import FleetError
+from tasks.facts.host_document import parse_facts
 from tasks.intent.model import LxdHost, Ssh
+from tasks.onhost import on_host
 from tasks.remotes.edges import outcome_of
-from tasks.remotes.plan import Peer, plan_remotes, script_input
+from tasks.remotes.peer import Peer
+from tasks.remotes.plan import plan_remotes
+from tasks.remotes.write import script_input
+from tests.lab import Lab
 
+SNAP_HOST = "sidn-demo-02"
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "remotes.yaml").read_text())
 
 
@@ -51,9 +57,14 @@ def own_facts(case: dict[str, Any]) -> HostFacts:
         clients[user] = ClientFolder(
             user,
             f"/home/{user}/.config/lxc",
-            config=yaml.safe_dump({"remotes": remotes}) if remotes else "",
+            config=yaml.safe_dump({"default-remote": spec.get("default"), "remotes": remotes})
+            if remotes
+            else "",
             certificate=certificate(f"host-01-{user}"),
-            server_certificates={n: certificate(c) for n, c in spec.get("pins", {}).items()},
+            server_certificates={
+                name: which if which == "(garbage)" else certificate(which)
+                for name, which in spec.get("pins", {}).items()
+            },
         )
     trusted = tuple(
         {"name": name, "fingerprint": fingerprint_of(certificate(which))}
@@ -96,7 +107,8 @@ def test_plan(case: dict[str, Any]) -> None:
     own, other = lxd_host(1, users), lxd_host(2, users)
     actual = own_facts(case)
     peers = [Peer(own, actual), Peer(other, peer_facts(case, other))]
-    plan = plan_remotes(own, actual, peers, dry=case.get("dry", False))
+    prune = case.get("prune", False)
+    plan = plan_remotes(own, actual, peers, dry=case.get("dry", False), prune=prune)
 
     assert [[s.action, s.object, s.detail] for s in plan.steps] == [
         [whole(word, 12) for word in step] for step in case["steps"]
@@ -134,7 +146,7 @@ def test_foreign_remotes_default_remote_and_aliases_are_kept() -> None:
     }
     text = yaml.safe_dump(before, sort_keys=False)
     lines = planned_input(text)
-    assert [line[0] for line in lines] == ["trust", "created", "pin", "created", "config"]
+    assert [line[0] for line in lines] == ["created", "trust", "created", "pin", "config"]
     word, user, checksum, encoded = lines[-1]
     assert (word, user) == ("config", "root")
     assert checksum == hashlib.sha256(text.encode()).hexdigest()
@@ -159,6 +171,58 @@ def test_a_user_without_config_gets_one() -> None:
         "aliases": {},
         "remotes": {"host-01": entry(1), "host-02": entry(2)},
     }
+
+
+def prune_input(config: dict[str, Any], created: set[str]) -> list[list[str]]:
+    """The script's input where host-09 has left a fleet that is as wanted otherwise."""
+    own = lxd_host(1)
+    folder = ClientFolder(
+        "root",
+        "/root/.config/lxc",
+        config=yaml.safe_dump(config, sort_keys=False),
+        certificate=certificate("host-01-root"),
+        server_certificates={
+            "host-01": certificate("SERVER-host-01"),
+            "host-09": certificate("SERVER-host-09"),
+        },
+    )
+    trusted = tuple(
+        {"name": name, "fingerprint": fingerprint_of(certificate(f"{name}-root"))}
+        for name in ("host-01", "host-09")
+    )
+    actual = HostFacts(
+        "host-01",
+        clients={"root": folder},
+        created=frozenset(created),
+        lxd=LxdFacts("deb", True, certificate=certificate("SERVER-host-01"), certificates=trusted),
+    )
+    plan = plan_remotes(own, actual, [Peer(own, actual)], dry=False, prune=True)
+    return [line.split(" ", 1) for line in script_input(actual, plan).decode().splitlines()]
+
+
+def test_prune_forgets_only_after_all_is_removed() -> None:
+    """Killed before its end, the next run still knows what was ours."""
+    fingerprint = fingerprint_of(certificate("host-09-root"))
+    created = {"remote root host-09", f"trust host-09 {fingerprint}", "remote root host-01"}
+    remotes = {"host-01": entry(1), "host-09": entry(9), "backup": {"addr": "https://10.1.1.1"}}
+    lines = prune_input({"default-remote": "local", "remotes": remotes}, created)
+    assert [line[0] for line in lines] == ["unpin", "untrust", "config", "forget", "forget"]
+    assert [rest for word, rest in lines if word != "config"] == [
+        "root host-09",
+        fingerprint,
+        "remote root host-09",
+        f"trust host-09 {fingerprint}",
+    ]
+    [config] = [rest.split(" ")[2] for word, rest in lines if word == "config"]
+    assert yaml.safe_load(base64.b64decode(config)) == {
+        "default-remote": "local",
+        "remotes": {"host-01": entry(1), "backup": {"addr": "https://10.1.1.1"}},
+    }
+
+
+def test_prune_removes_nothing_that_is_not_remembered_as_ours() -> None:
+    remotes = {"host-01": entry(1), "host-09": entry(9)}
+    assert prune_input({"remotes": remotes}, {"remote root host-01"}) == []
 
 
 def test_every_change_fits_a_line_of_the_script() -> None:
@@ -191,3 +255,65 @@ def test_what_a_request_over_a_remote_came_to(
     status: int, auth: str, said: str, outcome: str
 ) -> None:
     assert outcome_of(status, auth, said) == outcome
+
+
+#: What the snap's client does as far as our scripts ask for it, and a note of each call.
+SNAP = r"""
+mkdir -p /snap/lxd/current /snap/bin /root/snap/lxd/common/config /var/snap/lxd/common/lxd
+cat >/snap/bin/lxc <<'END'
+#!/bin/sh
+echo "$*" >>/snap/calls
+case "$*" in
+"query --raw /1.0") echo '{"metadata": {"config": {}}}' ;;
+"query --raw "*) echo '{"metadata": []}' ;;
+"query "*) printf '{\n\t"auth": "trusted"\n}\n' ;;
+esac
+END
+chmod 755 /snap/bin/lxc
+mv /var/lib/dpkg/info/lxd.list /snap/ # the package's programs stay
+cp -a /var/lib/nornir-lxd-fleet/created /snap/created 2>/dev/null || true
+"""
+NO_SNAP = """
+mv /snap/lxd.list /var/lib/dpkg/info/
+rm -f /var/lib/nornir-lxd-fleet/created
+[ ! -e /snap/created ] || mv /snap/created /var/lib/nornir-lxd-fleet/
+rm -r /snap /root/snap /var/snap
+"""
+
+
+@pytest.mark.lab
+def test_a_stand_in_for_the_snap_gets_remotes_in_the_snaps_client_folder(lab: Lab) -> None:
+    """The package's client is there as well, and is not asked."""
+
+    def run(name: str, *arguments: str, stdin: bytes = b"") -> str:
+        done = lab.exec(SNAP_HOST, ["sh", "-c", on_host(name, *arguments)], input=stdin)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def read() -> HostFacts:
+        return parse_facts("host-01", run("read_host", "root").encode())
+
+    own = lxd_host(1)
+    folder = "/root/snap/lxd/common/config"
+    packages = lab.exec(SNAP_HOST, "ls -lR --time-style=full-iso /root/.config").stdout
+    lab.exec(SNAP_HOST, SNAP)
+    try:
+        server = certificate("SERVER-host-01").encode()
+        lab.exec(SNAP_HOST, "cat >/var/snap/lxd/common/lxd/server.crt", input=server)
+        client = certificate("host-01-root").encode()
+        lab.exec(SNAP_HOST, f"cat >{folder}/client.crt", input=client)
+        facts = read()
+        assert (facts.lxd.package, facts.clients["root"].path) == ("snap", folder)
+        plan = plan_remotes(own, facts, [Peer(own, facts)], dry=False)
+        run("sync_remotes", "snap", stdin=script_input(facts, plan))
+        after = read()
+        calls = lab.exec(SNAP_HOST, "cat /snap/calls").stdout
+        asked = run("ask_remotes", "snap", "root", "host-01")
+    finally:
+        lab.exec(SNAP_HOST, NO_SNAP)
+    assert [step.action for step in plan.steps] == ["trust", "create"]
+    assert "config trust add" in calls
+    assert after.clients["root"].server_certificates == {"host-01": server.decode()}
+    assert yaml.safe_load(after.clients["root"].config)["remotes"] == {"host-01": entry(1)}
+    assert asked.split() == ["root", "host-01", "0", "trusted"]
+    assert lab.exec(SNAP_HOST, "ls -lR --time-style=full-iso /root/.config").stdout == packages

@@ -256,6 +256,31 @@ def test_plain_lines_group_containers_under_their_host() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("edges", "line"),
+    [
+        ({"host": {"host": "ok", "peer": "ok"}}, "remotes: 2 of 2 edges proven"),
+        (
+            {
+                "host": {"away": "unreachable", "host": "ok", "peer": "untrusted"},
+                "peer": {"away": "unreachable", "host": "ok", "peer": "ok"},
+            },
+            "remotes: 3 of 6 edges proven; unreachable: host to away, peer to away; "
+            "untrusted: host to peer",
+        ),
+    ],
+)
+def test_the_mesh_is_one_line_that_names_what_is_not_proven(
+    edges: dict[str, dict[str, str]], line: str
+) -> None:
+    report = report_of(host=[entry("prove", "ok")])
+    report.declare("peer", "lxd")
+    for name, found in edges.items():
+        report.hosts[name].edges = found
+    assert as_text(report).splitlines()[3] == line
+    assert line in " ".join(on_terminal(report, width=200).split())
+
+
 def test_a_dry_run_says_pending_and_shows_the_diffs() -> None:
     report = report_of(
         host=[entry("profiles", "changed"), entry("prove", "skipped", message="dry run")]

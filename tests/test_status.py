@@ -20,8 +20,9 @@ from tasks.intent.model import Intent
 from tasks.ownership import marked
 from tasks.picture import fleet_picture
 from tasks.picture.canvas import width_of
+from tasks.profiles import compare_across
 from tasks.run import run_of
-from tasks.status.compare import compare_profiles, host_status
+from tasks.status.compare import host_status
 from tasks.status.report import StatusReport
 from tasks.status.view import as_plain, as_view, show_status
 from tests.lab import Lab
@@ -111,7 +112,7 @@ def report_of(demo: Intent, *read: HostFacts) -> StatusReport:
             )
             for name in demo.lxd_hosts
         ),
-        compare_profiles(demo, by_name),
+        compare_across(demo, by_name),
         {"sbc-01": "192.0.2.1"},
     )
 
@@ -255,33 +256,85 @@ def test_the_image_is_the_one_that_a_container_was_made_from(
     assert [c.image for c in status.containers] == [shown]
 
 
+def declared_demo(demo: Intent, **config: str) -> dict[str, Any]:
+    """The profile demo as LXD has it when it is as declared, but for these config keys."""
+    wanted = demo.profiles["demo"]
+    return {
+        "name": "demo",
+        "description": wanted.description,
+        "config": marked("demo", {**wanted.config, **config}),
+        "devices": dict(wanted.devices),
+        "used_by": ["/1.0/instances/web-01"],
+    }
+
+
 def test_profiles_are_held_host_against_host(demo: Intent) -> None:
     first = {
         "default": profile("default", used=3),
-        "demo": profile("demo", marked("demo", {"limits.cpu": "1"})),
+        "demo": declared_demo(demo),
         "mine": profile("mine"),
+        "theirs": profile("theirs", {"limits.cpu": "1"}),
     }
-    second = {"default": profile("default"), "demo": profile("demo", {"limits.cpu": "2"})}
-    found = compare_profiles(
-        demo,
-        {
-            "sidn-demo-01": facts(profiles=first),
-            "sidn-demo-02": facts("sidn-demo-02", profiles=second),
-        },
-    )
-    assert {p.name: (p.differing, p.missing) for p in found} == {
-        "default": ((), ()),
-        "demo": (("sidn-demo-02",), ()),
-        "mine": ((), ()),
+    second = {
+        "default": profile("default"),
+        "demo": declared_demo(demo, **{"limits.cpu": "2"}),
+        "theirs": profile("theirs", {"limits.cpu": "2"}),
     }
+    read = {
+        "sidn-demo-01": facts(profiles=first),
+        "sidn-demo-02": facts("sidn-demo-02", profiles=second),
+    }
+    found = {p.name: p for p in compare_across(demo, read)}
+    assert {n: (p.against, p.same, p.differing, p.missing) for n, p in found.items()} == {
+        "demo": ("the inventory", ("sidn-demo-01",), ("sidn-demo-02",), ()),
+        "default": ("sidn-demo-01", ("sidn-demo-01", "sidn-demo-02"), (), ()),
+        "mine": ("sidn-demo-01", ("sidn-demo-01",), (), ()),
+        "theirs": ("sidn-demo-01", ("sidn-demo-01",), ("sidn-demo-02",), ()),
+    }
+    assert found["theirs"].diffs["sidn-demo-02"].splitlines() == [
+        "--- profile theirs on sidn-demo-02",
+        "+++ profile theirs on sidn-demo-01",
+        "@@ -1,4 +1,4 @@",
+        " config:",
+        "-  limits.cpu: '2'",
+        "+  limits.cpu: '1'",
+        " description: ''",
+        " devices: {}",
+    ]
+    assert "-  limits.cpu: '2'" in found["demo"].diffs["sidn-demo-02"].splitlines()
+    report = replace(report_of(demo, *read.values()), profiles=tuple(found.values()))
+    told = as_plain(report).split("profiles ", 4)[-1].splitlines()
+    assert [line.strip() for line in told[:8]] == [
+        "default: the same on 2 hosts",
+        "mine: on sidn-demo-01",
+        "demo: differs on sidn-demo-02 from the inventory",
+        "on sidn-demo-02:",
+        *[line.strip() for line in found["demo"].diffs["sidn-demo-02"].splitlines()[3:7]],
+    ]
+    assert told[-1].startswith("demo: 2 LXD hosts")
+
+
+def test_hosts_that_differ_in_the_same_way_are_shown_once(demo: Intent) -> None:
+    many = {f"user.key-{number:02}": "x" for number in range(20)}
+    read = {
+        name: facts(name, profiles={"demo": declared_demo(demo, **many)})
+        for name in ("sidn-demo-01", "sidn-demo-02")
+    }
+    text = as_plain(report_of(demo, *read.values()))
+    assert "demo: differs on sidn-demo-01, sidn-demo-02 from the inventory" in text
+    assert text.count("-  user.key-00: x") == 1
+    assert "-  user.key-19: x" not in text
+    assert re.search(r"and \d+ lines more \(--json has them\)", text)
+    diffs = report_of(demo, *read.values()).to_dict()["profiles"]["demo"]["diffs"]
+    assert all("-  user.key-19: x" in diff for diff in diffs.values())
 
 
 def test_our_mark_is_no_difference_between_profiles(demo: Intent) -> None:
     read = {
-        name: facts(name, profiles={"demo": profile("demo", config)})
-        for name, config in (("sidn-demo-01", marked("demo", {})), ("sidn-demo-02", {}))
+        name: facts(name, profiles={"other": profile("other", config)})
+        for name, config in (("sidn-demo-01", marked("other", {})), ("sidn-demo-02", {}))
     }
-    assert all(not p.differing for p in compare_profiles(demo, read))
+    assert all(not p.differing for p in compare_across(demo, read))
 
 
 def test_the_status_is_plain_data(demo: Intent) -> None:

@@ -102,7 +102,10 @@ class TestConnection:
             done = list(pool.map(lambda n: shell_of(host).run(f"echo {n}"), range(16)))
         assert [one.text for one in done] == [f"{n}\n" for n in range(16)]
         assert logins(sshd) == before + 1
-        assert run_of(host).exchanges == {"box": {"execs": 16, "requests": 0}}
+        sent, received = sum(len(f"echo {n}") for n in range(16)), sum(len(o.stdout) for o in done)
+        assert run_of(host).exchanges == {
+            "box": {"execs": 16, "requests": 0, "sent": sent, "received": received}
+        }
 
     def test_a_shell_counts_its_own(self, host: Host) -> None:
         first, second = shell_of(host), shell_of(host)

@@ -1,4 +1,5 @@
-"""Rules on LXD hosts: every NIC in exactly one bridge, a listen address that can work."""
+"""Rules on LXD hosts: every NIC in exactly one bridge, a listen address that can work, a package
+and pools whose settings fit together."""
 
 from __future__ import annotations
 
@@ -22,6 +23,8 @@ def check_lxd_hosts(
             _check_addresses(host, inventory, mistakes)
         _check_bridge_ports(host, inventory, mistakes)
         _check_listen(host, inventory, mistakes)
+        _check_package(host, inventory, mistakes)
+        _check_pools(host, inventory, mistakes)
 
 
 def _check_nics(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> None:
@@ -113,6 +116,32 @@ def _check_listen(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> No
             f"write listen: {host.management}",
             host=host.name,
         )
+
+
+def _check_package(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> None:
+    """The Debian package has neither a channel nor refreshes."""
+    if host.lxd.package == "snap":
+        return
+    for key, value in (("channel", host.lxd.channel), ("refresh", host.lxd.refresh)):
+        if value:
+            mistakes.add(
+                inventory.host_place(host.name, "lxd", key),
+                "only the snap has it, and the package is deb",
+                "leave it out, or write package: snap",
+                host=host.name,
+            )
+
+
+def _check_pools(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> None:
+    """A size is that of a file of LXD's own: LXD drops it where the pool has a source."""
+    for pool in host.lxd.pools:
+        if "size" in pool.config and "source" in pool.config:
+            mistakes.add(
+                inventory.host_place(host.name, "lxd", "pools", pool.name, "size"),
+                "a pool with a source has no size of its own",
+                "leave out the size, or the source for a pool on a file of LXD's own",
+                host=host.name,
+            )
 
 
 def _is_address(text: str) -> bool:

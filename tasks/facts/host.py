@@ -34,9 +34,10 @@ def facts_of(host: Host, *, fresh: bool = False) -> HostFacts:
             return run.facts[host.name]
         if host.name in run.unreachable and not fresh:
             raise UnreachableError(run.unreachable[host.name])
-        users = run.intent.lxd_hosts[host.name].client_users
+        wanted = run.intent.lxd_hosts[host.name]
+        asked = (*wanted.client_users, "--", *wanted.lxd.kernel.keys)
         try:
-            answer = shell_of(host).run(on_host("read_host", *users), deadline=DEADLINE)
+            answer = shell_of(host).run(on_host("read_host", *asked), deadline=DEADLINE)
         except UnreachableError as error:
             run.unreachable[host.name] = str(error)
             raise

@@ -37,6 +37,8 @@ def parse_facts(name: str, document: bytes) -> HostFacts:
             routes=tuple(_routes(_text(read["routes"]))),
             network_pending=read["network_pending"],
             clients={c["user"]: _client_folder(c) for c in read["clients"]},
+            kernel={key: " ".join(_text(value).split()) for key, value in read["kernel"].items()},
+            kernel_file=_sysctl(_text(read["kernel_file"])),
             lxd=_lxd(read["lxd"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -55,6 +57,25 @@ def _assignments(text: str) -> dict[str, str]:
     """The lines ``KEY=value`` of os-release, unquoted (os-release(5))."""
     pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
     return {key: value.strip("\"'") for key, value in pairs}
+
+
+def _sysctl(text: str) -> dict[str, str]:
+    """The lines ``key = value`` of our file in /etc/sysctl.d (sysctl.d(5))."""
+    pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _channel(text: str) -> str:
+    """The channel that the snap follows, out of ``snap list lxd``: its column Tracking, where an
+    older snapd leaves out the track, the risk, or (with an ellipsis) a branch."""
+    lines = [line.split() for line in text.splitlines()]
+    if len(lines) != 2 or "Tracking" not in lines[0]:
+        return ""
+    tracked = lines[1][lines[0].index("Tracking")].split("/")
+    if len(tracked) == 1:
+        risk = tracked[0] in ("stable", "candidate", "beta", "edge")
+        tracked = ["latest", *tracked] if risk else [*tracked, "stable"]
+    return "/".join(tracked[:2])
 
 
 def _installed_version(text: str) -> str:
@@ -128,19 +149,29 @@ def _client_folder(entry: Mapping[str, Any]) -> ClientFolder:
 
 def _lxd(read: Mapping[str, Any]) -> LxdFacts:
     """LXD's own objects; installed but never started is no problem, not answering is one."""
-    package = read["package"] or None
+    installed: dict[str, Any] = {
+        "package": read["package"] or None,
+        "deb": _installed_version(_text(read["deb"])),
+        "move": read["move"],
+        "channel": _channel(_text(read["snap"])),
+        "refresh": _text(read["refresh"]).strip(),
+    }
     certificate = _text(read["certificate"]) or None
     answers = read["answers"]
     failed = [(name, a) for name, a in answers.items() if a["status"] != 0]
     if not read["started"] or failed:
         problem = _problem(*failed[0]) if failed else ""
-        return LxdFacts(package=package, problem=problem, certificate=certificate)
+        return LxdFacts(**installed, problem=problem, certificate=certificate)
 
     def listed(name: str, key: str) -> dict[str, Json]:
         return {item[key]: item for item in answers[name]["body"]["metadata"] or ()}
 
+    def in_default_project(instance: Json) -> bool:  # an older LXD knows and tells of no other
+        return bool(instance.get("project", "default") == "default")
+
+    instances = answers["instances"]["body"]["metadata"] or ()
     return LxdFacts(
-        package=package,
+        **installed,
         running=True,
         certificate=certificate,
         server=answers["server"]["body"]["metadata"],
@@ -148,7 +179,8 @@ def _lxd(read: Mapping[str, Any]) -> LxdFacts:
         pools=listed("pools", "name"),
         profiles=listed("profiles", "name"),
         images=listed("images", "fingerprint"),
-        instances=listed("instances", "name"),
+        instances={i["name"]: i for i in instances if in_default_project(i)},
+        other_instances=tuple(i for i in instances if not in_default_project(i)),
     )
 
 

@@ -7,10 +7,18 @@ from dataclasses import fields
 from ipaddress import ip_address
 from typing import Any
 
+from tasks.intent.kernel import kernel_of
 from tasks.intent.lxd_objects import pools_of, setting
 from tasks.intent.machines import machine_of
 from tasks.intent.merge import Layers
-from tasks.intent.model import Attachment, Bridge, LxdHost, LxdServer, Machine, Netplan
+from tasks.intent.model import (
+    Attachment,
+    Bridge,
+    LxdHost,
+    LxdServer,
+    Machine,
+    Netplan,
+)
 from tasks.intent.scope import Scope, secret
 from tasks.intent.secret import Secret
 from tasks.mistakes import nearest
@@ -53,9 +61,12 @@ def _server(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> L
     }
     return LxdServer(
         package=data.get("package", "deb"),
+        channel=data.get("channel"),
+        refresh=data.get("refresh"),
         listen=_listen(data["listen"], host, attached, scope) if "listen" in data else None,
         pools=pools_of(data.get("pools", {}), host.place("lxd", "pools"), scope),
         config=config,
+        kernel=kernel_of(data.get("kernel", {})),
     )
 
 

@@ -150,13 +150,34 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class KernelSettings:
+    """Kernel settings (sysctl) of an LXD host by name: the ``exact`` values that they have, and
+    those that have ``least`` this value."""
+
+    exact: Mapping[str, str] = field(default_factory=dict)
+    least: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The names of all of them."""
+        return (*self.exact, *self.least)
+
+
+@dataclass(frozen=True)
 class LxdServer:
-    """The LXD server of a host. ``listen`` is ``core.https_address``, None means not declared."""
+    """The LXD server of a host. ``listen`` is ``core.https_address``, None means not declared.
+
+    ``channel`` is what the snap follows (``5.0/stable``), ``refresh`` when snapd may refresh, as
+    its ``refresh.timer`` has it; None leaves either as it is.
+    """
 
     package: Literal["deb", "snap"] = "deb"
+    channel: str | None = None
+    refresh: str | None = None
     listen: str | None = None
     pools: tuple[Pool, ...] = ()
     config: Mapping[str, str | Secret] = field(default_factory=dict)
+    kernel: KernelSettings = field(default_factory=KernelSettings)
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,31 @@ INSTANCE_KEY = matching(
     "a configuration key of an instance",
     "they begin with boot., cloud-init., limits., raw., security., user., ...",
 )
+# sysctl.d(5). The interface names in some of them are those without a dot.
+SYSCTL_KEY = matching(
+    r"[a-z0-9_]+(\.[A-Za-z0-9_-]+)+", "a kernel setting", "write one such as vm.max_map_count"
+)
+# The kernel has 0 and 1 for no and yes.
+_SYSCTL_TEXT = re.compile(r"(?!(?i:true|false)$)\S+( \S+)*")
+SYSCTL_VALUE = Scalar(
+    lambda v: type(v) is int or (isinstance(v, str) and _SYSCTL_TEXT.fullmatch(v) is not None),
+    "the value of a kernel setting",
+    "write a number, or text as the kernel shows it",
+)
+SNAP_CHANNEL = matching(
+    r"(latest|\d+(\.\d+)?)/(stable|candidate|beta|edge)",
+    "a snap's channel",
+    "write track and risk, such as 5.0/stable",
+)
+# https://snapcraft.io/docs/timer-string-format
+_DAY = r"(mon|tue|wed|thu|fri|sat|sun)[1-5]?"
+_DAYS = rf"{_DAY}(-{_DAY})?(,{_DAY}(-{_DAY})?)*"
+_TIME = r"([01]?\d|2[0-4]):[0-5]\d"
+_TIMES = rf"{_TIME}([-~]{_TIME}(/\d+)?)?(,{_TIME}([-~]{_TIME}(/\d+)?)?)*"
+_EVENTS = rf"({_DAYS}(,{_TIMES})?|{_TIMES})"
+SNAP_TIMER = matching(
+    rf"{_EVENTS}(,,{_EVENTS})*", "a timer of snapd", "write days and times, such as sat,02:00-04:00"
+)
 USER_NAME = matching(r"[a-z_][a-z0-9_-]{0,31}", "a user's name")
 DEVICE_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a device's name")
 MODE = matching(r"0?[0-7]{3}|[1-7][0-7]{3}", "a file mode", 'write it in quotes: "0644"')

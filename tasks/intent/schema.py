@@ -28,7 +28,11 @@ from tasks.intent.scalars import (
     PUBLIC_KEY,
     SECONDS,
     SETTING,
+    SNAP_CHANNEL,
+    SNAP_TIMER,
     SUBNET,
+    SYSCTL_KEY,
+    SYSCTL_VALUE,
     TEXT,
     URL,
     USER_NAME,
@@ -144,6 +148,8 @@ LXD_HOST: Mapping[str, Value] = {
     "lxd": Table(
         {
             "package": choice("deb", "snap"),
+            "channel": SNAP_CHANNEL,
+            "refresh": SNAP_TIMER,
             "listen": matching(
                 r"[^\s]+", "a network's name, all, or an address with or without :port"
             ),
@@ -156,6 +162,10 @@ LXD_HOST: Mapping[str, Value] = {
             ),
             "config": Table(
                 {
+                    "cluster.https_address": Never(
+                        "makes LXD listen as a member of a cluster",
+                        "leave it out: hosts are linked by remotes instead",
+                    ),
                     "core.https_address": Never("is set by lxd.listen", "write the address there"),
                     "core.trust_password": _SECRET,
                     "loki.auth.password": _SECRET,
@@ -166,6 +176,7 @@ LXD_HOST: Mapping[str, Value] = {
                 },
                 others=MapOf(CONFIG_KEY, Reference(SETTING)),
             ),
+            "kernel": Table({"production": BOOLEAN}, others=MapOf(SYSCTL_KEY, SYSCTL_VALUE)),
             "users": ListOf(USER_NAME),
         }
     ),

@@ -9,6 +9,24 @@ from typing import Literal
 
 from tasks.errors import SecretError
 
+#: What stands in place of a secret where one is shown.
+HIDDEN = "(secret)"
+#: A shorter one is none, and would hide half of every text.
+SHORTEST = 4
+#: The secrets that this process has read.
+_read: set[str] = set()
+
+
+def hide(text: str) -> str:
+    """A text without the secrets that this process has read.
+
+    For what others have written: LXD, for one, quotes the value of a key that it refuses.
+    """
+    for value in sorted(_read, key=len, reverse=True):
+        for form in (value, repr(value)[1:-1]):
+            text = text.replace(form, HIDDEN)
+    return text
+
 
 @dataclass(frozen=True)
 class Secret:
@@ -19,7 +37,16 @@ class Secret:
     source: str
 
     def read(self) -> str:
-        """The secret itself. Raises :class:`SecretError` naming variable or file."""
+        """The secret itself, which :func:`hide` knows from then on.
+
+        Raises :class:`SecretError` naming variable or file.
+        """
+        value = self._value()
+        if len(value) >= SHORTEST:
+            _read.add(value)
+        return value
+
+    def _value(self) -> str:
         if self.kind == "env":
             value = os.environ.get(self.source)
             if value is None:

@@ -18,7 +18,7 @@ from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
 from tasks.errors import LxdConflictError, LxdNotFoundError
 from tasks.fingerprint import image_fingerprint
 from tasks.lxd_api.operation import Operation, follow
-from tasks.lxd_api.session import Json, LxdSession, Method
+from tasks.lxd_api.session import Json, LxdSession, Method, OnAnswer
 
 __all__ = ["LxdApi", "Operation"]
 
@@ -37,6 +37,7 @@ class LxdApi:
         certificate: files with the controller's client certificate and key.
         pin: file with the one server certificate that is accepted.
         on_request: called once for each request.
+        on_answer: called once for each answer with the bytes of both bodies.
     """
 
     def __init__(
@@ -47,10 +48,16 @@ class LxdApi:
         certificate: tuple[Path, Path],
         pin: Path,
         on_request: Callable[[], None] = lambda: None,
+        on_answer: OnAnswer = lambda sent, received: None,
     ) -> None:
         self.where = where
         self._session = LxdSession(
-            where, address, certificate=certificate, pin=pin, on_request=on_request
+            where,
+            address,
+            certificate=certificate,
+            pin=pin,
+            on_request=on_request,
+            on_answer=on_answer,
         )
 
     def get(self, path: str) -> tuple[Any, str]:

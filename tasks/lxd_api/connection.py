@@ -6,6 +6,7 @@ write, and need not wait for it.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,10 @@ def api_of(host: Host) -> LxdApi:
                     "name": host.name,
                     "address": intent.api_address,
                     "state": run.state,
-                    "on_request": lambda: run.count(host.name, "requests"),
+                    "on_request": partial(run.count, host.name, "requests"),
+                    "on_answer": lambda sent, received: run.carried(
+                        host.name, sent=sent, received=received
+                    ),
                 },
             )
         api: LxdApi = host.connections["lxd"].connection
@@ -55,7 +59,8 @@ def api_of(host: Host) -> LxdApi:
 class LxdConnection:
     """The Nornir connection plugin ``lxd``; its ``connection`` is an :class:`LxdApi`.
 
-    ``extras`` holds ``name``, ``address``, ``state`` (StateFolder) and ``on_request``.
+    ``extras`` holds ``name``, ``address``, ``state`` (StateFolder), ``on_request`` and
+    ``on_answer`` (see :class:`LxdApi`).
     """
 
     def __init__(self) -> None:
@@ -83,6 +88,7 @@ class LxdConnection:
             certificate=certificate,
             pin=pin,
             on_request=options["on_request"],
+            on_answer=options["on_answer"],
         )
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from tasks.errors import (
     LxdUnreachableError,
     LxdUntrustedError,
 )
+from tasks.intent.secret import hide
 
 _FINGERPRINTS = re.compile(r'Expected "([0-9a-f]{64})", got "([0-9a-f]{64})"')
 
@@ -42,7 +43,7 @@ def clear_errors(where: str, address: str, what: str) -> Iterator[None]:
 
 def refused(error: LXDAPIException, where: str, what: str) -> LxdError:
     """LXD's answer to a request that it did not carry out, as an error."""
-    status, said = error.response.status_code, str(error).strip()
+    status, said = error.response.status_code, hide(str(error).strip())
     if status == 403:
         return untrusted(where)
     if status == 404:

@@ -10,14 +10,16 @@ from typing import Any, Literal
 
 import requests
 from pylxd import Client
-from pylxd.client import get_session_for_url
 
 from tasks.lxd_api.errors import clear_errors, untrusted
+from tasks.lxd_api.pinned import PinnedAdapter
 
 os.environ.setdefault("PYLXD_WARNINGS", "none")  # of attributes that pylxd does not know yet
 
 Json = dict[str, Any]
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+#: Is told of each answer: the bytes of the request's body, and of its own.
+OnAnswer = Callable[[int, int], object]
 
 #: Seconds for a TCP and TLS connection, and for the answer to a request.
 CONNECT_TIMEOUT = 5.0
@@ -35,6 +37,7 @@ class LxdSession:
         certificate: files with the controller's client certificate and key.
         pin: file with the one server certificate that is accepted.
         on_request: called once for each request.
+        on_answer: called once for each answer with the bytes of both bodies.
     """
 
     def __init__(
@@ -45,12 +48,14 @@ class LxdSession:
         certificate: tuple[Path, Path],
         pin: Path,
         on_request: Callable[[], None],
+        on_answer: OnAnswer,
     ) -> None:
         self.where = where
         self.address = address
-        self._certificate = (str(certificate[0]), str(certificate[1]))
-        self._pin = str(pin)
+        self._certificate = certificate
+        self._pin = pin
         self._on_request = on_request
+        self._on_answer = on_answer
         self._idle: list[Client] = []
         with self._client():
             pass
@@ -87,6 +92,10 @@ class LxdSession:
             response: requests.Response = getattr(node, method.lower())(**options)
             return response
 
+    def _count_bytes(self, response: requests.Response, **_: Any) -> None:
+        sent = int(response.request.headers.get("Content-Length", 0))
+        self._on_answer(sent, len(response.content))
+
     @contextmanager
     def _client(self) -> Iterator[Client]:
         """A connected client that no other thread uses meanwhile."""
@@ -98,14 +107,15 @@ class LxdSession:
 
     def _connect(self) -> Client:
         endpoint = f"https://{self.address}"
-        session = get_session_for_url(endpoint, self._pin, self._certificate)
+        session = requests.Session()
         session.trust_env = False  # REQUESTS_CA_BUNDLE would override the pin, proxies be used
+        session.verify = str(self._pin)
+        session.mount(endpoint, PinnedAdapter(self._pin, self._certificate))
+        session.hooks["response"].append(self._count_bytes)
         self._on_request()
         with clear_errors(self.where, self.address, "GET /1.0"):
             client = Client(
                 endpoint=endpoint,
-                cert=self._certificate,
-                verify=self._pin,
                 session=session,
                 timeout=(CONNECT_TIMEOUT, ANSWER_TIMEOUT),
             )

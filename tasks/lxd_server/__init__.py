@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts
-from tasks.errors import CommandError
+from tasks.errors import CommandError, DeadlineError, LxdError
 from tasks.facts.host import facts_of
 from tasks.intent.secret import Secret
 from tasks.lxd_api.connection import api_of
-from tasks.lxd_server.plan import Controller, LxdWrite, OnHost, Request, plan_lxd
-from tasks.onhost import on_host
+from tasks.lxd_server.plan import Controller, plan_lxd
+from tasks.lxd_server.writes import LxdWrite, Move, OnHost, Request
+from tasks.onhost import on_host, script_of
 from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.run import Run, run_of
@@ -26,14 +28,23 @@ __all__ = ["setup_lxd"]
 #: Seconds for installing LXD, waiting for dpkg's lock included, and for the rest on the host.
 INSTALL_DEADLINE = 900.0
 SETUP_DEADLINE = 180.0
+#: The words of ``onhost/setup_lxd.sh`` that install something.
+LONG = frozenset({"install", "channel"})
+#: Seconds that a move to the snap is waited for, most of them for data that is copied; it goes on
+#: by itself after them. The second figure is for ending the wait.
+MOVE_WAIT, MOVE_DEADLINE = 1800, 1830.0
+#: The exit status of ``onhost/move_lxd.sh`` while the move is under way.
+STILL_MOVING = 75
 
 
 def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
     """Bring LXD on a host to what the inventory intends, from its installation on.
 
     Installation, listen address, trust in the controller and the client certificates of its users
-    go over SSH in one exec; pools, server config and the root disk in the profile default go over
-    LXD's API, whose certificate is pinned first as read over SSH.
+    go over SSH in one exec, kernel settings with them; pools, server config and the root disk in
+    the profile default go over LXD's API, whose certificate is pinned first as read over SSH. A
+    move from the Debian package to the snap comes first, in an exec of its own, and what is left to
+    do is planned anew after it; its containers stop meanwhile.
 
     Arguments:
         dry_run: plan only, whatever Nornir's own setting says.
@@ -54,10 +65,17 @@ def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
     def ready() -> None:
         lock_host(host)
 
-    def apply(planned: Plan[LxdWrite]) -> None:
+    def apply(planned: Plan[LxdWrite]) -> Plan[LxdWrite]:
+        for step in planned.steps:
+            if isinstance(step.write, Move):
+                _move(host, step.write, wanted.client_users)
+                rest = plan(True)
+                planned = replace(rest, steps=(step, *rest.steps), reason="")
+                break
         writes = [step.write for step in planned.steps]
         _apply_on_host(host, run, [write for write in writes if isinstance(write, OnHost)])
         _apply_requests(host, [write for write in writes if isinstance(write, Request)])
+        return planned
 
     return converge(task, "lxd", plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 
@@ -82,6 +100,21 @@ def _write_pin(run: Run, host: Host, pem: str) -> None:
             host.close_connection("lxd")
 
 
+def _move(host: Host, move: Move, users: Iterable[str]) -> None:
+    done = shell_of(host).run(
+        on_host("move_lxd", str(MOVE_WAIT), move.channel, *users),
+        stdin=script_of("migrate_lxd").encode(),
+        deadline=MOVE_DEADLINE,
+    )
+    if done.status == STILL_MOVING:
+        raise DeadlineError(
+            done.stderr.decode(errors="replace").strip(),
+            where=host.name,
+            remedy="run again: the next run waits for its end",
+        )
+    done.check(host.name, "moving LXD to its snap", remedy="run again once its cause is mended")
+
+
 def _apply_on_host(host: Host, run: Run, writes: Iterable[OnHost]) -> None:
     words = [word for write in writes for word in (write.word, write.argument)]
     if not words:
@@ -90,7 +123,7 @@ def _apply_on_host(host: Host, run: Run, writes: Iterable[OnHost]) -> None:
     done = shell_of(host).run(
         on_host("setup_lxd", *words),
         stdin=certificate.pem.encode() if certificate else b"",
-        deadline=INSTALL_DEADLINE if "install" in words else SETUP_DEADLINE,
+        deadline=INSTALL_DEADLINE if LONG.intersection(words) else SETUP_DEADLINE,
     )
     done.check(host.name, "setting up LXD", remedy="run again once its cause is mended")
     if "BEGIN CERTIFICATE" not in done.text:
@@ -101,10 +134,18 @@ def _apply_on_host(host: Host, run: Run, writes: Iterable[OnHost]) -> None:
 def _apply_requests(host: Host, writes: Iterable[Request]) -> None:
     for write in writes:
         body = {key: _revealed(value) for key, value in write.body.items()}
-        if write.method == "post":
-            api_of(host).post(write.path, body)
-        else:
-            api_of(host).patch(write.path, body)
+        try:
+            if write.method == "post":
+                api_of(host).post(write.path, body)
+            else:
+                api_of(host).patch(write.path, body)
+        except LxdError as error:
+            if type(error) is not LxdError:  # unreachable, untrusted, ...
+                raise
+            # Without what led to it: LXD's own words may have a secret's value in them.
+            raise LxdError(
+                f"{write.subject}: {error.what}", where=host.name, remedy=write.remedy
+            ) from None
 
 
 def _revealed(value: Any) -> Any:

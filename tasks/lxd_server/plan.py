@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
-from tasks.actual import HostFacts, Json
+from tasks.actual import HostFacts, LxdFacts
 from tasks.certificate import fingerprint_of
-from tasks.errors import FleetError
-from tasks.facts.lxd import answering
-from tasks.intent.model import LxdHost, Pool
-from tasks.intent.secret import Secret
-from tasks.ownership import marked
+from tasks.intent.model import LxdHost
+from tasks.intent.secret import HIDDEN, Secret
+from tasks.lxd_server.kernel import kernel_notes, plan_kernel
+from tasks.lxd_server.package import (
+    moves_empty,
+    plan_package,
+    plan_refresh,
+    refuse_package,
+    unforeseen,
+)
+from tasks.lxd_server.pools import plan_pool
+from tasks.lxd_server.writes import LxdWrite, OnHost, Request
 from tasks.plan import Plan, Step, mapping_diff, text_diff
 
 #: The port that LXD takes where its address has none.
 DEFAULT_PORT = 8443
-SHOWN_SECRET = "(secret)"
 #: Server config that LXD never shows while it has its default (LXD, "Server configuration").
 DEFAULTS = {
     "backups.compression_algorithm": "gzip",
@@ -41,66 +47,51 @@ class Controller:
     certificate: str | None
 
 
-@dataclass(frozen=True)
-class OnHost:
-    """A step done by ``onhost/setup_lxd.sh``: the word and its argument."""
-
-    word: Literal["install", "listen", "trust", "client"]
-    argument: str
-
-
-@dataclass(frozen=True)
-class Request:
-    """A step done over LXD's API. A :class:`Secret` in ``config`` is read when it is sent."""
-
-    method: Literal["post", "patch"]
-    path: str
-    body: Mapping[str, Any]
-
-
-LxdWrite = OnHost | Request
-
-
 def plan_lxd(wanted: LxdHost, actual: HostFacts, controller: Controller) -> Plan[LxdWrite]:
     """The steps from LXD as it is, not installed perhaps, to LXD as the inventory intends it.
 
-    Raises :class:`FleetError` where LXD does not answer, or where a pool or the package differs in
-    a way that cannot be changed.
+    Raises :class:`FleetError` where LXD does not answer, is too old or in a cluster, or where the
+    package, a pool or a kernel setting differs in a way that cannot be changed.
     """
-    _refuse_what_cannot_be(wanted, actual)
+    refuse_package(wanted, actual)
+    first = (
+        *plan_kernel(wanted.lxd.kernel, actual),
+        *plan_package(wanted, actual),
+        *plan_refresh(wanted, actual),
+    )
+    kernel = tuple(kernel_notes(wanted.lxd.kernel, actual))
+    if unforeseen(wanted, actual):
+        return Plan(first, notes=("what LXD still needs is seen once it is moved", *kernel))
+    # An LXD that has nothing to carry over is left behind with its config and its trust.
+    lxd = LxdFacts() if moves_empty(wanted, actual) else actual.lxd
+    then = replace(actual, lxd=lxd)
     steps = (
-        *_install(wanted, actual),
-        *_listen(wanted, actual),
-        *_trust(actual, controller),
+        *first,
+        *_listen(wanted, then),
+        *_trust(then, controller),
         *_clients(wanted, actual),
-        *(step for pool in wanted.lxd.pools for step in _pool(pool, actual)),
-        *_config(wanted, actual),
-        *_root_disk(wanted, actual),
+        *(step for pool in wanted.lxd.pools for step in plan_pool(pool, then)),
+        *_config(wanted, then),
+        *_root_disk(wanted, then),
     )
-    absent = [user for user in wanted.client_users if user not in actual.clients]
-    notes = tuple(
-        f"user {user} does not exist on it, its LXD client is left for a later run"
-        for user in absent
-    )
+    notes = (*_absent_users(wanted, actual), *_left_over_password(wanted, then), *kernel)
     return Plan(steps, reason="" if steps else "LXD is as wanted", notes=notes)
 
 
-def _refuse_what_cannot_be(wanted: LxdHost, actual: HostFacts) -> None:
-    lxd = actual.lxd
-    if lxd.package and lxd.package != wanted.lxd.package:
-        raise FleetError(
-            f"LXD is installed as {lxd.package}, the inventory wants {wanted.lxd.package}",
-            where=wanted.name,
-            remedy=f"set lxd.package to {lxd.package}, or move it by hand (lxd.migrate)",
+def _absent_users(wanted: LxdHost, actual: HostFacts) -> Iterable[str]:
+    for user in wanted.client_users:
+        if user not in actual.clients:
+            yield f"user {user} does not exist on it, its LXD client is left for a later run"
+
+
+def _left_over_password(wanted: LxdHost, actual: HostFacts) -> Iterable[str]:
+    """Trust goes by certificates here: a password that nobody declares is only a door left open."""
+    key = "core.trust_password"
+    if _server_config(actual).get(key) and key not in wanted.lxd.config:
+        yield (
+            f"{key} is set and not declared, whoever knows it is trusted for good; on the host: "
+            f"lxc config unset {key}"
         )
-    if lxd.package:
-        answering(wanted.name, lxd)
-
-
-def _install(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
-    if not actual.lxd.package:
-        package = wanted.lxd.package
-        yield Step("install", "LXD", OnHost("install", package), detail=f"its {package} package")
 
 
 def _listen(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
@@ -144,51 +135,6 @@ def _clients(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
             yield Step("create", f"client certificate of {user}", OnHost("client", user))
 
 
-def _pool(pool: Pool, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
-    now = actual.lxd.pools.get(pool.name)
-    path = f"/1.0/storage-pools/{pool.name}"
-    if now is None:
-        body = {"name": pool.name, "driver": pool.driver, "config": marked(pool.name, pool.config)}
-        yield Step(
-            "create",
-            f"pool {pool.name}",
-            Request("post", "/1.0/storage-pools", body),
-            detail=pool.driver,
-            diff=mapping_diff({}, {"driver": pool.driver, **pool.config}, f"pool {pool.name}"),
-        )
-        return
-    _refuse_another_pool(pool, now, actual.name)
-    before = {key: now["config"].get(key) for key in pool.config if key != "source"}
-    after = {key: value for key, value in pool.config.items() if key != "source"}
-    if before != after:
-        yield Step(
-            "update",
-            f"pool {pool.name}",
-            Request("patch", path, {"config": after}),
-            diff=mapping_diff(before, after, f"pool {pool.name}"),
-        )
-
-
-def _refuse_another_pool(pool: Pool, now: Json, where: str) -> None:
-    remedy = "a pool's driver and source never change; declare a pool of another name"
-    if now["driver"] != pool.driver:
-        raise FleetError(
-            f"pool {pool.name} has the driver {now['driver']}, the inventory wants {pool.driver}",
-            where=where,
-            remedy=remedy,
-        )
-    # LXD keeps what it was created with under volatile.initial_source where it derives another.
-    sources = {now["config"].get(key) for key in ("source", "volatile.initial_source")}
-    source = pool.config.get("source")
-    if source and source not in sources:
-        raise FleetError(
-            f"pool {pool.name} has the source {now['config'].get('source')}, "
-            f"the inventory wants {source}",
-            where=where,
-            remedy=remedy,
-        )
-
-
 def _config(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
     """Server config keys. One that LXD only shows as set (core.trust_password) counts as such."""
     now = _server_config(actual)
@@ -200,12 +146,18 @@ def _config(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
         if wanted_value == (DEFAULTS.get(key, "") if before is None else before):
             continue
         hidden = isinstance(value, Secret)
-        shown = SHOWN_SECRET if hidden else str(value)
+        shown = HIDDEN if hidden else str(value)
         shown_before = "" if before is None else "(another)" if hidden else str(before)
         yield Step(
             "set",
             key,
-            Request("patch", "/1.0", {"config": {key: value}}),
+            Request(
+                "patch",
+                "/1.0",
+                {"config": {key: value}},
+                subject=f"server config key {key}",
+                remedy=f"mend or leave out lxd.config: {key} (LXD, Server configuration)",
+            ),
             detail=shown,
             diff=text_diff(shown_before, shown, key),
         )
@@ -223,7 +175,13 @@ def _root_disk(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
     yield Step(
         "add",
         "root disk in profile default",
-        Request("patch", "/1.0/profiles/default", {"devices": root}),
+        Request(
+            "patch",
+            "/1.0/profiles/default",
+            {"devices": root},
+            subject="root disk in profile default",
+            remedy="declare the profile default with its root disk, then this leaves it alone",
+        ),
         detail="pool default",
         diff=mapping_diff({}, root, "profile default, devices"),
     )

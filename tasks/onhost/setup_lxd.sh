@@ -1,6 +1,9 @@
 #!/bin/sh
 # Sets up LXD as far as it has to be done on the host itself. Arguments, any of:
-#   install deb|snap    install LXD and start it
+#   kernel KEY=VALUE    a kernel setting, now and after a reboot
+#   install deb|snap    install LXD and start it; snap=CHANNEL from that channel
+#   channel CHANNEL     what the snap follows from now on
+#   refresh TIMER       when snapd refreshes its snaps
 #   listen ADDRESS      core.https_address
 #   trust NAME          trust the client certificate on standard input under this name
 #   client USER         make a client certificate for this Unix user, as the LXD client makes it
@@ -24,9 +27,10 @@ bounded() {
     status=0
     left=$((install_end - $(date +%s)))
     [ "$left" -gt 0 ] || left=1
-    timeout -k 10 "$left" "$@" </dev/null >&2 || status=$?
+    # What packages make is for more than root.
+    (umask 022 && exec timeout -k 10 "$left" "$@" </dev/null >&2) || status=$?
     case $status in
-    124 | 137) echo "$1 was ended: LXD was not installed within the deadline" >&2 ;;
+    124 | 137) echo "$1 was ended: it was not done within the deadline" >&2 ;;
     esac
     return "$status"
 }
@@ -39,8 +43,35 @@ install_deb() {
 }
 
 install_snap() {
-    bounded snap install lxd
+    if ! command -v snap >/dev/null; then
+        export DEBIAN_FRONTEND=noninteractive
+        bounded apt-get -q -o DPkg::Lock::Timeout=300 update
+        bounded apt-get -q -y -o DPkg::Lock::Timeout=300 install snapd
+        bounded snap wait system seed.loaded
+    fi
+    if [ -n "$1" ]; then bounded snap install lxd --channel="$1"; else bounded snap install lxd; fi
     lxd_folder=/var/snap/lxd/common/lxd
+}
+
+# The line of a setting in our file, the rest of it left as it is, then the setting itself.
+set_kernel() {
+    key=${1%%=*}
+    value=${1#*=}
+    file=/etc/sysctl.d/60-nornir-lxd-fleet.conf
+    mkdir -p "${file%/*}"
+    {
+        [ ! -e "$file" ] || grep -v "^$(printf %s "$key" | sed 's/\./\\./g') *=" "$file" || :
+        printf '%s = %s\n' "$key" "$value"
+    } >"$work/sysctl"
+    chmod 644 "$work/sysctl"
+    # Beside it first, so that whoever reads it sees the old file or the new one whole.
+    cp -p "$work/sysctl" "$file.new"
+    sync "$file.new"
+    mv "$file.new" "$file"
+    if ! printf '%s\n' "$value" 2>/dev/null >"/proc/sys/$(printf %s "$key" | tr . /)"; then
+        echo "the kernel does not take $key = $value" >&2
+        return 1
+    fi
 }
 
 # Run a command as a Unix user, with that user's home: what the LXD client writes there is theirs.
@@ -73,17 +104,27 @@ make_client() {
     ' sh "$2" "$1" "$(hostname)"
 }
 
+# Where both are there, the package has the data, or a move would have come first.
+is_snap() {
+    [ -e /snap/lxd/current ] || return
+    if [ -e /var/lib/dpkg/info/lxd.list ] && [ -x /usr/bin/lxd ]; then return 1; fi
+}
+
 lxd_folder=/var/lib/lxd
-[ -e /snap/lxd/current ] && lxd_folder=/var/snap/lxd/common/lxd
+is_snap && lxd_folder=/var/snap/lxd/common/lxd
 
 while [ $# -gt 0 ]; do
     case $1 in
     install)
         case $2 in
         deb) install_deb ;;
-        snap) install_snap ;;
+        snap) install_snap '' ;;
+        snap=*) install_snap "${2#snap=}" ;;
         esac
         ;;
+    kernel) set_kernel "$2" ;;
+    channel) bounded snap refresh lxd --channel="$2" ;;
+    refresh) bounded snap set system refresh.timer="$2" ;;
     listen | trust)
         # A client folder of its own: root's is made only where the inventory has root as a client.
         export LXD_CONF="$work/client"
@@ -99,7 +140,7 @@ while [ $# -gt 0 ]; do
     client)
         home=$(getent passwd "$2" | cut -d: -f6)
         folder=$home/.config/lxc
-        [ -e /snap/lxd/current ] && folder=$home/snap/lxd/common/config
+        is_snap && folder=$home/snap/lxd/common/config
         make_client "$2" "$folder"
         ;;
     *) echo "unknown word $1" >&2 && exit 1 ;;

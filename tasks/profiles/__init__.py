@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tasks.profiles.plan import ProfileWrite, plan_profiles
+from tasks.profiles.across import ProfileComparison, compare_across
+from tasks.profiles.compare import compare_profiles
+from tasks.profiles.plan import plan_profiles
 from tasks.profiles.sync import sync_profiles
 
-__all__ = ["ProfileWrite", "plan_profiles", "sync_profiles"]
+__all__ = [
+    "ProfileComparison",
+    "compare_across",
+    "compare_profiles",
+    "plan_profiles",
+    "sync_profiles",
+]

@@ -1,4 +1,4 @@
-"""What has to be done to the profiles of one LXD host.
+"""What has to be done to the profiles of one LXD host, and to the NICs that they give.
 
 A profile that the inventory declares is ours whole: what LXD has and the inventory has not is
 taken out of it. Any other profile is left alone.
@@ -7,13 +7,16 @@ taken out of it. Any other profile is left alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from tasks.actual import Json, LxdFacts
-from tasks.intent.model import LxdHost, Profile
+from tasks.actual import HostFacts, Json
+from tasks.intent.model import Intent, Profile
 from tasks.ownership import created_by_us, unmarked
 from tasks.plan import Plan, Step, mapping_diff
+from tasks.profiles.instances import Name, users_of
+from tasks.profiles.nics import nics_to_plug, nics_to_unplug
+from tasks.profiles.reach import Effect, Reach
+from tasks.profiles.writes import ProfileWrite, Write
 
 #: Instances named in a step's detail; more are counted.
 SHOWN = 4
@@ -26,37 +29,34 @@ DEFAULT: Json = {
 }
 
 
-@dataclass(frozen=True)
-class ProfileWrite:
-    """One write of a profile; ``body`` is what it becomes, without our mark."""
-
-    method: Literal["create", "update", "delete"]
-    profile: str
-    body: Json
-
-
-def plan_profiles(
-    host: LxdHost, profiles: Mapping[str, Profile], facts: LxdFacts, prune: bool = False
-) -> Plan[ProfileWrite]:
-    """Compare the profiles that a host declares with those it has.
+def plan_profiles(intent: Intent, facts: HostFacts, prune: bool = False) -> Plan[Write]:
+    """Compare the profiles that a host declares with those it has, and with the NICs they gave.
 
     Arguments:
-        host: the LXD host; its ``profiles`` are the names of what it declares.
-        profiles: all profiles of the inventory, by name.
-        facts: what was read of LXD on the host; empty for a host that has no LXD yet.
+        intent: the fleet; the host's own ``profiles`` are the names of what it declares.
+        facts: what was read of the host; its LXD is empty where there is none yet.
         prune: delete what we created, the inventory no longer has and no instance uses.
     """
-    steps: list[Step[ProfileWrite]] = []
+    host, lxd = intent.lxd_hosts[facts.name], facts.lxd
+    reach = Reach(intent, host.name, lxd)
+    steps: list[Step[Write]] = [*nics_to_unplug(host, facts)]
+    profiles = dict(lxd.profiles)  # as they are while one after the other is written
     for name in host.profiles:
-        actual = facts.profiles.get(name) or (DEFAULT if name == "default" else None)
-        step = _create(profiles[name]) if actual is None else _update(profiles[name], actual)
-        if step:
-            steps.append(step)
+        wanted = wanted_form(intent.profiles[name])
+        actual = lxd.profiles.get(name) or (DEFAULT if name == "default" else None)
+        if actual is None:
+            steps.append(_create(name, wanted))
+        elif normal_form(actual) != wanted:
+            after = profiles | {name: wanted}
+            effects = tuple(reach.effects(users_of(actual), profiles, after))
+            steps.append(_update(name, actual, wanted, effects))
+            profiles = after
+    steps += nics_to_plug(host, facts, profiles)
     notes: list[str] = []
-    for name, actual in facts.profiles.items():
+    for name, actual in lxd.profiles.items():
         if name in host.profiles or not created_by_us(actual):
             continue
-        users = used_by(actual)
+        users = users_of(actual)
         if prune and not users:
             steps.append(_delete(name, actual))
         elif users:
@@ -80,54 +80,54 @@ def normal_form(document: Json) -> dict[str, Any]:
     }
 
 
-def used_by(document: Json) -> list[str]:
-    """The instances that use a profile as LXD's API gives it, those of other projects included."""
-    paths = [str(path) for path in document.get("used_by") or []]
-    return sorted(path.split("?")[0].rsplit("/", 1)[1] for path in paths)
-
-
-def _create(profile: Profile) -> Step[ProfileWrite]:
-    body = _wanted(profile)
-    return Step(
-        "create",
-        f"profile {profile.name}",
-        ProfileWrite("create", profile.name, body),
-        diff=mapping_diff({}, body, f"profile {profile.name}"),
-    )
-
-
-def _update(profile: Profile, actual: Json) -> Step[ProfileWrite] | None:
-    before, after = normal_form(actual), _wanted(profile)
-    if before == after:
-        return None
-    users = used_by(actual)
-    reach = f"used by {_shortened(users)}" if users else "not in use"
-    return Step(
-        "update",
-        f"profile {profile.name}",
-        ProfileWrite("update", profile.name, after),
-        detail=f"{', '.join(_differences(before, after))}; {reach}",
-        diff=mapping_diff(before, after, f"profile {profile.name}"),
-    )
-
-
-def _delete(name: str, actual: Json) -> Step[ProfileWrite]:
-    return Step(
-        "delete",
-        f"profile {name}",
-        ProfileWrite("delete", name, {}),
-        detail="no longer in the inventory, not in use",
-        diff=mapping_diff(normal_form(actual), {}, f"profile {name}"),
-    )
-
-
-def _wanted(profile: Profile) -> dict[str, Any]:
+def wanted_form(profile: Profile) -> dict[str, Any]:
+    """A profile of the inventory in the same form."""
     return normal_form(
         {
             "description": profile.description,
             "config": profile.config,
             "devices": profile.devices,
         }
+    )
+
+
+def _create(name: str, body: Json) -> Step[Write]:
+    return Step(
+        "create",
+        f"profile {name}",
+        ProfileWrite("create", name, body),
+        diff=mapping_diff({}, body, f"profile {name}"),
+    )
+
+
+def _update(name: str, actual: Json, after: Json, effects: tuple[Effect, ...]) -> Step[Write]:
+    before, users = normal_form(actual), users_of(actual)
+    said = [", ".join(_differences(before, after))]
+    said.append(f"used by {_shortened(users)}" if users else "not in use")
+    replugged = [effect.instance for effect in effects if effect.nics]
+    if replugged:
+        said.append(f"NICs change now in {_shortened(replugged)}")
+    anew = [effect.instance for effect in effects if effect.cloud_init]
+    if anew:
+        said.append(f"cloud-init runs anew at the next start of {_shortened(anew)}")
+    story = [f"# used by {', '.join(map(str, users))}"] if users else []
+    story += [f"# {effect}" for effect in effects]
+    return Step(
+        "update",
+        f"profile {name}",
+        ProfileWrite("update", name, after),
+        detail="; ".join(said),
+        diff="\n".join([mapping_diff(before, after, f"profile {name}"), *story]),
+    )
+
+
+def _delete(name: str, actual: Json) -> Step[Write]:
+    return Step(
+        "delete",
+        f"profile {name}",
+        ProfileWrite("delete", name, {}),
+        detail="no longer in the inventory, not in use",
+        diff=mapping_diff(normal_form(actual), {}, f"profile {name}"),
     )
 
 
@@ -146,9 +146,10 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    return {str(key): str(value) for key, value in values.items()}
+    """For LXD an empty value is none."""
+    return {str(key): str(value) for key, value in values.items() if str(value)}
 
 
-def _shortened(names: list[str]) -> str:
-    shown = ", ".join(names[:SHOWN])
+def _shortened(names: list[Name]) -> str:
+    shown = ", ".join(map(str, names[:SHOWN]))
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

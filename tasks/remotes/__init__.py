@@ -6,21 +6,23 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts
-from tasks.errors import FleetError, UnreachableError
+from tasks.errors import FleetError
 from tasks.facts.host import facts_of
 from tasks.facts.lxd import answering
 from tasks.onhost import on_host
 from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.remotes.edges import prove_edges
-from tasks.remotes.plan import Peer, RemotesWrite, plan_remotes, script_input
+from tasks.remotes.peer import Peer
+from tasks.remotes.plan import plan_remotes
+from tasks.remotes.write import RemotesWrite, script_input
 from tasks.run import Run, run_of
 from tasks.transport import lock_host, shell_of
 
 __all__ = ["prove_edges", "sync_remotes"]
 
 
-def sync_remotes(task: Task, dry_run: bool | None = None) -> Result:
+def sync_remotes(task: Task, dry_run: bool | None = None, prune: bool = False) -> Result:
     """Bring an LXD host's trust store and its users' remotes to the mesh of the inventory.
 
     Every LXD host of the fleet is a remote under its inventory name for each client user, with the
@@ -30,6 +32,8 @@ def sync_remotes(task: Task, dry_run: bool | None = None) -> Result:
 
     Arguments:
         dry_run: plan only, whatever Nornir's own setting says.
+        prune: remove remotes and trust that we made and the inventory no longer has, instead of
+            only reporting them.
 
     ``Result.result`` is the record of the phase ``remotes`` (see :func:`tasks.outcome.record`).
     """
@@ -41,14 +45,15 @@ def sync_remotes(task: Task, dry_run: bool | None = None) -> Result:
     def plan(fresh: bool) -> Plan[RemotesWrite]:
         facts = facts_of(host, fresh=fresh)
         answering(host.name, facts.lxd)
-        return plan_remotes(wanted, facts, _peers(run, facts), dry=dry)
+        return plan_remotes(wanted, facts, _peers(run, facts), dry=dry, prune=prune)
 
     def ready() -> None:
         lock_host(host)
 
     def apply(planned: Plan[RemotesWrite]) -> None:
-        stdin = script_input(facts_of(host), planned)
-        done = shell_of(host).run(on_host("sync_remotes"), stdin=stdin, deadline=60)
+        facts = facts_of(host)
+        script = on_host("sync_remotes", facts.lxd.package or "deb")
+        done = shell_of(host).run(script, stdin=script_input(facts, planned), deadline=60)
         if done.status == 14:
             raise FleetError(
                 done.stderr.decode(errors="replace").strip(),
@@ -69,7 +74,8 @@ def _peers(run: Run, own: HostFacts) -> list[Peer]:
 
 
 def _facts_or_none(peer: Host) -> HostFacts | None:
+    """What a peer is like; one that cannot be read is its own failure, not that of others."""
     try:
         return facts_of(peer)
-    except UnreachableError:
+    except FleetError:
         return None

@@ -7,7 +7,9 @@ import re
 
 from nornir.core.inventory import Host
 
+from tasks.facts.host import facts_of
 from tasks.onhost import on_host
+from tasks.remotes.peer import owner_of
 from tasks.run import Run, run_of
 from tasks.transport import shell_of
 
@@ -28,9 +30,17 @@ def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
     running, is no failure of the host that asks.
     """
     run = run_of(host)
-    users = run.intent.lxd_hosts[host.name].client_users
+    facts = facts_of(host)
+    users = [
+        user
+        for user in run.intent.lxd_hosts[host.name].client_users
+        if user in facts.clients  # one that does not exist there has no remotes
+    ]
     pairs = [word for user in users for peer in run.intent.lxd_hosts for word in (user, peer)]
-    done = shell_of(host).run(on_host("ask_remotes", *pairs), deadline=DEADLINE)
+    if not pairs:
+        return {}, []
+    script = on_host("ask_remotes", facts.lxd.package or "deb", *pairs)
+    done = shell_of(host).run(script, deadline=DEADLINE)
     done.check(host.name, "asking its remotes")
     edges: dict[str, str] = {}
     failures = []
@@ -66,9 +76,13 @@ def _line(user: str, peer: str, outcome: str, said: str) -> str:
     remedies = {
         "unreachable": f"see on {peer} whether LXD listens: lxc config get core.https_address",
         "untrusted": "run the phase remotes, which makes the peer trust this user again",
-        "certificate mismatch": "run the phase remotes, which pins the peer's present certificate",
+        "certificate mismatch": "see what answers at that address; if it is the peer, the phase "
+        "remotes pins what SSH reads there",
         "failed": f"try it there: lxc query {peer}:/1.0",
     }
+    what = {
+        "certificate mismatch": "presents another certificate than the pinned one",
+        "failed": "failed",
+    }.get(outcome, f"is {outcome}")
     why = f" ({said.splitlines()[-1].removeprefix('Error: ')})" if said else ""
-    owner = "" if user == "root" else f" of {user}"
-    return f"remote {peer}{owner} is {outcome}{why}; {remedies[outcome]}"
+    return f"remote {peer}{owner_of(user)} {what}{why}; {remedies[outcome]}"

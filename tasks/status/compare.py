@@ -8,8 +8,7 @@ import yaml
 
 from tasks.actual import HostFacts, Json, LxdFacts
 from tasks.intent.model import Container, Intent
-from tasks.ownership import unmarked
-from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, ProfileStatus
+from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus
 
 
 def host_status(
@@ -73,43 +72,6 @@ def container_status(container: Container, state: str, image: str = "") -> Conta
         container.profiles,
         wanted="running" if container.running else "stopped",
     )
-
-
-def compare_profiles(intent: Intent, facts: Mapping[str, HostFacts]) -> tuple[ProfileStatus, ...]:
-    """Each profile held host against host: those that differ do so from the first that has it."""
-    answering = {name: f.lxd.profiles for name, f in facts.items() if f.lxd.running}
-    names = dict.fromkeys(
-        [
-            *(p for h in answering for p in intent.lxd_hosts[h].profiles),
-            *(p for profiles in answering.values() for p in profiles),
-        ]
-    )
-    found = []
-    for profile in names:
-        there = {h: essence(p[profile]) for h, p in answering.items() if profile in p}
-        first = next(iter(there.values()), None)
-        found.append(
-            ProfileStatus(
-                profile,
-                present=tuple(there),
-                missing=tuple(
-                    h
-                    for h in answering
-                    if profile in intent.lxd_hosts[h].profiles and h not in there
-                ),
-                differing=tuple(h for h, content in there.items() if content != first),
-            )
-        )
-    return tuple(found)
-
-
-def essence(profile: Json) -> dict[str, object]:
-    """What makes a profile the same as another: neither its uses nor our mark."""
-    return {
-        "config": unmarked(profile.get("config") or {}),
-        "devices": profile.get("devices") or {},
-        "description": profile.get("description", ""),
-    }
 
 
 def image_name(images: Mapping[str, Json], fingerprint: str) -> str:

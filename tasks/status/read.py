@@ -9,9 +9,10 @@ from nornir.core.task import Result, Task
 
 from tasks.errors import FleetError
 from tasks.facts.host import facts_of
+from tasks.profiles import compare_across
 from tasks.report import now
 from tasks.run import run_of
-from tasks.status.compare import compare_profiles, host_status
+from tasks.status.compare import host_status
 from tasks.status.report import StatusReport
 
 
@@ -58,6 +59,6 @@ def status(nr: Nornir) -> StatusReport:
             host_status(run.intent, name, facts.get(name), problems.get(name, ""), shown)
             for name in names
         ),
-        profiles=compare_profiles(run.intent, facts),
+        profiles=compare_across(run.intent, facts),
         machines={m.name: m.ssh.hostname for m in run.intent.machines.values()},
     )

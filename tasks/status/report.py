@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tasks.profiles import ProfileComparison
 from tasks.report import EXIT_FAILED, EXIT_OK
 
 
@@ -66,16 +67,6 @@ class HostStatus:
 
 
 @dataclass(frozen=True)
-class ProfileStatus:
-    """One profile over all hosts that answered: where it is, where it is not as elsewhere."""
-
-    name: str
-    present: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    differing: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class StatusReport:
     """The fleet at one moment; ``seconds`` is how long reading it took."""
 
@@ -83,7 +74,7 @@ class StatusReport:
     started: str
     seconds: float
     hosts: tuple[HostStatus, ...] = ()
-    profiles: tuple[ProfileStatus, ...] = ()
+    profiles: tuple[ProfileComparison, ...] = ()
     machines: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,12 +12,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tasks.profiles import ProfileComparison
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, StatusReport
 from tasks.terminal.words import clean
 
 STATE_STYLES = {"running": "green", "stopped": "yellow", "missing": "bold red", "unknown": "cyan"}
 #: In a pipe nothing is folded: a line is a line, however long.
 PIPE_WIDTH = 500
+#: Lines that are shown of how a profile differs.
+DIFF_LINES = 12
+DIFF_STYLES = {"+": "green", "-": "red"}
 
 
 def show_status(report: StatusReport, stream: TextIO | None = None) -> None:
@@ -110,18 +114,38 @@ def _bridge(bridge: BridgeStatus) -> Text:
 
 
 def _profiles(report: StatusReport) -> Iterator[Text]:
-    """One line for those that are the same everywhere, one for each that is not."""
-    same = [p.name for p in report.profiles if not p.missing and not p.differing]
-    if same:
-        yield _text(f"{', '.join(same)}: the same wherever they are")
+    """A line for those that are the same on as many hosts; one for each other, with its diffs."""
+    alike: dict[str, list[str]] = {}
+    for profile in report.profiles:
+        if not profile.differing and not profile.missing:
+            hosts = profile.same
+            where = f"on {hosts[0]}" if len(hosts) == 1 else f"the same on {len(hosts)} hosts"
+            alike.setdefault(where, []).append(profile.name)
+    for where, names in alike.items():
+        yield _text(f"{', '.join(names)}: {where}")
     for profile in report.profiles:
         odd = []
         if profile.differing:
-            odd.append(f"differs on {', '.join(profile.differing)} from {profile.present[0]}")
+            odd.append(f"differs on {', '.join(profile.differing)} from {profile.against}")
         if profile.missing:
             odd.append(f"missing on {', '.join(profile.missing)}")
         if odd:
             yield Text.assemble(clean(profile.name), ": ", ("; ".join(odd), "yellow"))
+            yield from _diffs(profile)
+
+
+def _diffs(profile: ProfileComparison) -> Iterator[Text]:
+    """How the hosts differ; what several of them have in common is shown once."""
+    by_diff: dict[tuple[str, ...], list[str]] = {}
+    for host, diff in profile.diffs.items():
+        lines = tuple(line for line in diff.splitlines()[2:] if not line.startswith("@@"))
+        by_diff.setdefault(lines, []).append(host)
+    for lines, hosts in by_diff.items():
+        yield _text(f"  on {', '.join(hosts)}:")
+        for line in lines[:DIFF_LINES]:
+            yield Text(f"    {clean(line)}", style=DIFF_STYLES.get(line[:1], ""))
+        if len(lines) > DIFF_LINES:
+            yield _text(f"    and {len(lines) - DIFF_LINES} lines more (--json has them)")
 
 
 def _count(report: StatusReport) -> str:

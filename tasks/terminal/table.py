@@ -17,6 +17,7 @@ from tasks.terminal.words import (
     clean,
     grouped,
     label,
+    mesh,
     minutes,
     newsworthy,
     phase_label,
@@ -54,7 +55,8 @@ def as_table(report: Report, *, quiet: bool = False) -> RenderableType:
         )
         told = [_line(host, phase, report.dry_run) for phase in host.phases if worth_a_line(phase)]
         parts += [Padding(line, (0, 0, 0, 2 * depth + 4)) for line in told]
-    footer = [Text(totals(report), style="bold"), *(Text(line) for line in minutes(report))]
+    lines = [*mesh(report), *minutes(report)]
+    footer = [Text(totals(report), style="bold"), *(Text(line) for line in lines)]
     return Group(*parts, *_diffs(report), Text(), *footer)
 
 

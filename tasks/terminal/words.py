@@ -36,7 +36,7 @@ def as_text(report: Report, *, quiet: bool = False) -> str:
             lines.append(f"{indent}  {phase['phase']} {status}{': ' if said else ''}{said}")
             if report.dry_run and phase["diff"]:
                 lines += [f"{indent}    {line}" for line in clean(phase["diff"]).splitlines()]
-    return "\n".join([*lines, totals(report), *minutes(report)])
+    return "\n".join([*lines, totals(report), *mesh(report), *minutes(report)])
 
 
 def grouped(report: Report) -> Iterator[tuple[int, HostReport]]:
@@ -100,6 +100,26 @@ def totals(report: Report) -> str:
     if report.interrupted is not None:
         parts.append(f"ended by signal {report.interrupted}")
     return f"{report.runbook} {report.inventory}: {'; '.join(parts)}; {report.seconds:.1f}s"
+
+
+def mesh(report: Report) -> list[str]:
+    """How many edges between LXD hosts were proven, and by name those that were not; one line or
+    none where none was asked."""
+    edges = [
+        (host.name, peer, outcome)
+        for host in report.hosts.values()
+        for peer, outcome in (host.edges or {}).items()
+    ]
+    if not edges:
+        return []
+    missed: dict[str, list[str]] = {}
+    for name, peer, outcome in edges:
+        if outcome != "ok":
+            missed.setdefault(outcome, []).append(f"{name} to {peer}")
+    proven = sum(outcome == "ok" for _, _, outcome in edges)
+    parts = [f"{proven} of {len(edges)} edges proven"]
+    parts += [f"{outcome}: {', '.join(missed[outcome])}" for outcome in sorted(missed)]
+    return [f"remotes: {'; '.join(parts)}"]
 
 
 def minutes(report: Report) -> list[str]:

@@ -38,7 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.lab", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="bring the lab up, or add what is missing of it")
-    up.add_argument("--hosts", type=int, default=2, metavar="N", choices=range(1, len(HOST_NAMES) + 1))
+    up.add_argument(
+        "--hosts", type=int, default=2, metavar="N", choices=range(1, len(HOST_NAMES) + 1)
+    )
     commands.add_parser("down", help="remove the lab from this machine, but for its cache")
     reset = commands.add_parser("reset", help="make all hosts fresh, or one")
     reset.add_argument("host", nargs="?", choices=HOST_NAMES, metavar="HOST")
