@@ -64,8 +64,10 @@ class LxdFacts:
     ``other_instances`` are those of all other projects, which may use its profiles.
 
     ``deb`` is the version of the Debian package where it is installed, ``channel`` what the snap
-    follows, ``refresh`` snapd's refresh.timer. Where both are installed, ``move`` says how far the
-    one has been moved to the other: ``begun`` or ``moved``; ``package`` is the one with the data.
+    follows, ``refresh`` snapd's refresh.timer. Where both are installed, ``package`` is the one
+    with the data, and ``move`` says how far it has been moved to the other: ``begun``, ``moved`` or
+    not at all.
+    ``mounted`` says that the folder of the Debian package's LXD is a file system of its own.
     """
 
     package: str | None = None
@@ -81,6 +83,7 @@ class LxdFacts:
     other_instances: tuple[Json, ...] = ()
     deb: str = ""
     move: str = ""
+    mounted: bool = False
     channel: str = ""
     refresh: str = ""
 

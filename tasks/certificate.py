@@ -11,8 +11,8 @@ from pathlib import Path
 
 #: As long as LXD's own client makes its certificates valid.
 LIFETIME = datetime.timedelta(days=3650)
-#: What may stand before it in a file is for people.
-BEGIN = "-----BEGIN CERTIFICATE-----"
+#: What may stand before the first one in a file is for people, what follows it is its chain.
+BEGIN, END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,12 @@ class ClientCertificate:
 
 
 def fingerprint_of(pem: str) -> str:
-    """The fingerprint of a certificate as LXD gives it: SHA256 of its DER form in hex."""
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[max(pem.find(BEGIN), 0) :])).hexdigest()
+    """The fingerprint of a certificate as LXD gives it: SHA256 of its DER form in hex.
+
+    Of several in one text it is the first one's. Raises :class:`ValueError` where there is none.
+    """
+    first = pem[max(pem.find(BEGIN), 0) :].partition(END)
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert("".join(first[:2]))).hexdigest()
 
 
 def read_client_certificate(certificate: Path, key: Path) -> ClientCertificate:

@@ -18,6 +18,8 @@ from tasks.actual import Json
 
 CREATED_KEY = "user.nornir-lxd-fleet"
 IMAGE_PROPERTY = "nornir-lxd-fleet"
+#: How the names begin under which LXD servers trust controllers: this, then the machine's name.
+CONTROLLER = "nornir-lxd-fleet@"
 
 
 def created_by_us(document: Json) -> bool:

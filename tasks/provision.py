@@ -3,7 +3,8 @@
 A run is a barrier, and only twice does a host need what another host's run has found: the
 certificates of all (before the remotes), and everything raised (before the proof). Inside a run
 each machine goes through its phases without waiting for others. Only where the networks of several
-hosts change does the first run become a series of them: one host first, then batches.
+hosts change, or their LXD moves to the snap, does the first run become a series of them: one host
+first, then batches.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import check_host
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
+from tasks.lxd_server.package import will_move
 from tasks.outcome import PHASES, failure, record, result_of
 from tasks.profiles import sync_profiles
 from tasks.prove import prove_machine
@@ -36,6 +38,12 @@ from tasks.transport import lock_host
 from tasks.walk import Leg, walk
 
 OnResult = Callable[[AggregatedResult], None]
+
+#: The phases for which hosts take turns, and what each host's turn was for.
+TURNS = {
+    "bridges": "its network was to be changed",
+    "lxd": "its LXD was to be moved to the snap",
+}
 
 
 def provision(
@@ -108,27 +116,38 @@ class _Provision:
         return any(c.name in self.selected for c in self.intent.containers_on(host))
 
     def _first_run(self, hosts: Sequence[str]) -> None:
-        """Check all hosts; change networks one wave after the other, until one fails."""
+        """Check all hosts; change networks and move LXD wave after wave, until one fails."""
         self._nornir_run(hosts, lambda host: [Leg("check", self._check)])
         ready = [h for h in hosts if h in self.selected and not self._lost(h)]
-        changing = [] if self.nr.data.dry_run else [h for h in ready if self._network_changes(h)]
-        self._nornir_run([h for h in ready if h not in changing], self._first_legs)
-        order = [self.intent.lxd_hosts[host] for host in changing]
+        turns = {} if self.nr.data.dry_run else self._turns(ready)
+        self._nornir_run([h for h in ready if h not in turns], self._first_legs)
+        order = [self.intent.lxd_hosts[host] for host in turns]
         failed = ""
         last = {h: self.shared.state.last_address(h) for h in self.intent.lxd_hosts}
         known = {host: address for host, address in last.items() if address}
         for wave in rolling_waves(order, last=controlling(self.intent, known)):
             if failed:
                 for host in wave:
-                    why = f"its network was to be changed after that of {failed}, which failed"
-                    self.report.add(host, record("bridges", "skipped", message=why))
+                    why = f"{TURNS[turns[host]]} after {failed}, which failed"
+                    self.report.add(host, record(turns[host], "skipped", message=why))
                 continue
             self._nornir_run(wave, self._first_legs)
             failed = ", ".join(host for host in wave if self._lost(host))
 
+    def _turns(self, hosts: Sequence[str]) -> dict[str, str]:
+        """The hosts that must not all change at once, and the phase that is why."""
+        turns: dict[str, str] = {}
+        for host in hosts:
+            if "bridges" in self.phases and self._network_changes(host):
+                turns[host] = "bridges"
+            elif "lxd" in self.phases and self._lxd_moves(host):
+                turns[host] = "lxd"
+        return turns
+
+    def _lxd_moves(self, host: str) -> bool:
+        return will_move(self.intent.lxd_hosts[host], self.shared.facts[host])
+
     def _network_changes(self, host: str) -> bool:
-        if "bridges" not in self.phases:
-            return False
         try:
             wanted, actual = self.intent.lxd_hosts[host], self.shared.facts[host]
             return plan_bridges(wanted, actual, prune=self.prune).changed
@@ -138,7 +157,7 @@ class _Provision:
     def _first_legs(self, host: str) -> Sequence[Leg]:
         return [
             Leg("bridges", configure_bridges, {"prune": self.prune}),
-            Leg("lxd", setup_lxd),
+            Leg("lxd", setup_lxd, {"prune": self.prune}),
         ]
 
     def _second_legs(self, host: str) -> Sequence[Leg]:

@@ -46,17 +46,19 @@ class LxdSite:
             f"user_defined: {{state_dir: {self.folder / 'state'}}}\n"
         )
 
-    def set_up(self, *, dry_run: bool = False) -> dict[str, Any]:
+    def set_up(self, *, dry_run: bool = False, prune: bool = False) -> dict[str, Any]:
         """Set LXD up; its record."""
-        return self.set_up_and_look(dry_run=dry_run)[0]
+        return self.set_up_and_look(dry_run=dry_run, prune=prune)[0]
 
-    def set_up_and_look(self, *, dry_run: bool = False) -> tuple[dict[str, Any], Run]:
+    def set_up_and_look(
+        self, *, dry_run: bool = False, prune: bool = False
+    ) -> tuple[dict[str, Any], Run]:
         """The same, and what the run has gathered."""
         nr = open_fleet(self.folder / "site", dry_run=dry_run)
         records: list[dict[str, Any]] = []
 
         def go(task: Task) -> Result:
-            records.append(setup_lxd(task).result)
+            records.append(setup_lxd(task, prune=prune).result)
             return Result(host=task.host)
 
         nr.run(task=go)

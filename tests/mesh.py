@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tasks.ownership import CONTROLLER
 from tests.demo import Demo
 from tests.lab import CLIENT_KEY, HOST_ADDRESSES, HOST_NAMES, Lab, host_key
 
@@ -34,13 +35,19 @@ _LISTS = ("/1.0", *(f"/1.0/{kind}?recursion=1" for kind in (
 )))  # fmt: skip
 #: ``lxc`` with a client folder that is gone afterwards.
 LXC = "LXD_CONF=$(mktemp -d /run/mesh.XXXXXX); export LXD_CONF; trap 'rm -rf $LXD_CONF' EXIT\n"
-#: All that the mesh has on a host but its own client certificate, as before its first run.
+#: All that the mesh has on a host but its own client certificate, as before its first run. The
+#: controller stays trusted.
 UNMADE = f"""
-[ -e {CREATED} ] || exit 0
+grep -q -v ' {CONTROLLER}' {CREATED} || exit 0
+: >{CREATED}.new
 while read -r word name fingerprint; do
-    [ "$word" != trust ] || lxc config trust remove "$fingerprint"
+    case $word$name in
+    trust{CONTROLLER}*) echo "$word $name $fingerprint" >>{CREATED}.new ;;
+    trust*) lxc config trust remove "$fingerprint" ;;
+    esac
 done <{CREATED}
-rm -r {CREATED} {CLIENT}/config.yml {CLIENT}/servercerts
+mv {CREATED}.new {CREATED}
+rm -r {CLIENT}/config.yml {CLIENT}/servercerts
 """
 
 

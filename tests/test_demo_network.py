@@ -93,7 +93,7 @@ class TestRolling:
         assert statuses(report)[HOSTS[1]] == "failed"
         assert "does not answer on br-demo: it was rolled back" in messages(report, HOSTS[1])
         assert statuses(report)[HOSTS[0]] == "skipped"
-        after = f"its network was to be changed after that of {HOSTS[1]}, which failed"
+        after = f"its network was to be changed after {HOSTS[1]}, which failed"
         assert after in messages(report, HOSTS[0])
         assert {statuses(report)[name] for name in CONTAINERS} == {"skipped"}
         assert network(demo) == before

@@ -221,8 +221,8 @@ def test_reset_makes_one_host_fresh_and_leaves_the_others(spare: Lab) -> None:
 def test_unknown_hosts_are_refused(lab: Lab) -> None:
     with pytest.raises(LabError, match="no such host: voice-01"):
         lab.exec("voice-01", "true")
-    with pytest.raises(LabError, match="1 to 4 hosts"):
-        lab.up(hosts=5)
+    with pytest.raises(LabError, match="1 to 6 hosts"):
+        lab.up(hosts=7)
 
 
 def test_the_command_line_passes_status_and_output_on(spare: Lab) -> None:

@@ -67,6 +67,15 @@ def test_a_dry_run_names_the_containers_that_stop_and_asks_no_stand_in(site: Lxd
     assert site.sh("lxc list -f csv -c ns").split() == ["kept,RUNNING", "stopped,STOPPED"]
 
 
+def test_a_folder_that_is_a_file_system_of_its_own_is_not_moved(site: LxdSite) -> None:
+    site.sh("mount --bind /var/lib/lxd /var/lib/lxd")
+    record = site.set_up()
+    site.sh("umount --lazy /var/lib/lxd")
+    assert (record["status"], record["changed"]) == ("failed", False)
+    assert "/var/lib/lxd is a file system of its own" in record["message"]
+    assert snap_stand_in.calls(site) == []
+
+
 @pytest.mark.parametrize("moment", ["stopped", "backed-up"])
 def test_a_move_with_stand_ins_killed_before_the_data_were_moved(
     site: LxdSite, moment: str

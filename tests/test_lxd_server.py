@@ -60,6 +60,10 @@ def actual_host(spec: dict[str, Any]) -> HostFacts:
         os_version=spec.get("os_version", "18.04"),
         kernel=spec.get("kernel", {}),
         kernel_file=spec.get("kernel_file", {}),
+        created=frozenset(
+            f"trust {name} {fingerprint_of(certificate(held))}"
+            for name, held in spec.get("remembered", ())
+        ),
         clients={
             user: ClientFolder(
                 user, f"/home/{user}", certificate=certificate(name) if name else None
@@ -72,6 +76,7 @@ def actual_host(spec: dict[str, Any]) -> HostFacts:
             problem=spec.get("problem", ""),
             deb=spec.get("deb", ""),
             move=spec.get("move", ""),
+            mounted=spec.get("mounted", False),
             channel=spec.get("channel", ""),
             refresh=spec.get("refresh", ""),
             server={
@@ -106,18 +111,24 @@ def actual_host(spec: dict[str, Any]) -> HostFacts:
 def test_plan(case: dict[str, Any], tmp_path: Path) -> None:
     pem = certificate("CONTROLLER") if case.get("controller", True) else None
     controller = Controller("nornir-lxd-fleet@ctl", pem)
+    prune = case.get("prune", False)
     wanted = wanted_host(case["wanted"], tmp_path / "secret")
     actual = actual_host(case["actual"])
     if "error" in case:
         with pytest.raises(FleetError) as caught:
-            plan_lxd(wanted, actual, controller)
+            plan_lxd(wanted, actual, controller, prune=prune)
         assert case["error"] in str(caught.value)
         return
-    plan = plan_lxd(wanted, actual, controller)
-    fingerprint = fingerprint_of(certificate("CONTROLLER"))[:12]
-    steps = [[word.replace("FINGERPRINT", fingerprint) for word in step] for step in case["steps"]]
+    plan = plan_lxd(wanted, actual, controller, prune=prune)
+
+    def filled_in(text: str) -> str:
+        for word, held in (("FINGERPRINT", "CONTROLLER"), ("FORMER", "FORMER")):
+            text = text.replace(word, fingerprint_of(certificate(held))[:12])
+        return text
+
+    steps = [[filled_in(word) for word in step] for step in case["steps"]]
     assert [[s.action, s.object, s.detail] for s in plan.steps] == steps
-    assert list(plan.notes) == case.get("notes", [])
+    assert list(plan.notes) == [filled_in(note) for note in case.get("notes", [])]
     if "diff" in case:
         assert plan.diff.splitlines()[3:] == case["diff"].splitlines()
     shown = repr(plan) + plan.diff
@@ -128,7 +139,8 @@ def test_plan(case: dict[str, Any], tmp_path: Path) -> None:
 def test_what_is_done_over_ssh_comes_before_what_is_done_over_the_api(tmp_path: Path) -> None:
     bare = next(case for case in CASES if case["name"] == "a bare host, nothing installed")
     wanted = wanted_host(bare["wanted"], tmp_path / "secret")
-    plan = plan_lxd(wanted, actual_host(bare["actual"]), Controller("c", certificate("CONTROLLER")))
+    controller = Controller("c", certificate("CONTROLLER"))
+    plan = plan_lxd(wanted, actual_host(bare["actual"]), controller, prune=False)
     kinds = [type(step.write) for step in plan.steps]
     assert kinds == [OnHost] * 4 + [Request] * 2
 
@@ -140,10 +152,9 @@ def test_a_new_pool_carries_our_mark_and_an_existing_one_is_not_marked(tmp_path:
     )
     controller = Controller("c", certificate("CONTROLLER"))
     ready = {"trusted": ["CONTROLLER"], "clients": {"root": "CONTROLLER"}}
-    created = plan_lxd(wanted, actual_host(ready), controller).steps[0].write
-    updated = plan_lxd(
-        wanted, actual_host({**ready, "pools": {"default": {"driver": "dir"}}}), controller
-    )
+    created = plan_lxd(wanted, actual_host(ready), controller, prune=False).steps[0].write
+    there = actual_host({**ready, "pools": {"default": {"driver": "dir"}}})
+    updated = plan_lxd(wanted, there, controller, prune=False)
     assert isinstance(created, Request)
     assert created_by_us(created.body)
     changed = updated.steps[0].write
@@ -158,6 +169,9 @@ class Here:
         self.bin = folder / "bin"
         self.bin.mkdir()
         self.calls = folder / "calls"
+        self.created = folder / "var/created"
+        self.proc = folder / "proc"
+        self.sysctl = folder / "sysctl.d/60-nornir-lxd-fleet.conf"
         for name in ("apt-get", "snap", "lxd", "lxc"):
             self.program(name, "true")
 
@@ -166,12 +180,17 @@ class Here:
         path.write_text(f'#!/bin/sh\necho "{name} $*" >>{self.calls}\n{script}\n')
         path.chmod(0o755)
 
-    def run(self, *arguments: str, seconds: int = 700) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, stdin: str = "", seconds: int = 700
+    ) -> subprocess.CompletedProcess[str]:
         script = on_host("setup_lxd", *arguments)
         for what, instead in (
             ("\nPATH=", f"\nPATH={self.bin}:"),
             ("/run/nornir", f"{self.bin}/nornir"),
             ("+ 700", f"+ {seconds}"),
+            ("created=/var/lib/nornir-lxd-fleet/created", f"created={self.created}"),
+            ("/proc/sys", str(self.proc)),
+            ("/etc/sysctl.d", str(self.sysctl.parent)),
         ):
             assert what in script
             script = script.replace(what, instead)
@@ -179,7 +198,7 @@ class Here:
         path = self.bin.parent / "setup_lxd.sh"
         path.write_text(script)
         return subprocess.run(
-            ["sh", path], input="", capture_output=True, text=True, timeout=30, check=False
+            ["sh", path], input=stdin, capture_output=True, text=True, timeout=30, check=False
         )
 
 
@@ -217,3 +236,53 @@ class TestInstallation:
         assert done.returncode == 124
         assert done.stderr == f"{program} was ended: it was not done within the deadline\n"
         assert [line.split()[0] for line in here.calls.read_text().splitlines()] == [program]
+
+
+def test_a_kernel_setting_is_kept_only_if_the_kernel_takes_it(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    (here.proc / "vm").mkdir(parents=True)
+    here.run("kernel", "vm.swappiness=10")
+    here.run("kernel", "vm.swappiness=20", "kernel", "vm.overcommit_memory=1")
+    kept = "vm.swappiness = 20\nvm.overcommit_memory = 1\n"
+    assert here.sysctl.read_text() == kept
+    assert (here.proc / "vm/swappiness").read_text() == "20\n"
+    refusing = here.proc / "vm/max_map_count"
+    refusing.mkdir()  # nothing can be written to it
+    done = here.run("kernel", "vm.max_map_count=many")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "the kernel does not take vm.max_map_count = many\n",
+    )
+    assert here.sysctl.read_text() == kept
+
+
+NAME = "nornir-lxd-fleet@ctl"
+
+
+def test_who_is_trusted_is_remembered_before_and_forgotten_after(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    pem = certificate("CONTROLLER")
+    former = f"trust {NAME} {fingerprint_of(certificate('FORMER'))}"
+    ours = f"trust {NAME} {fingerprint_of(pem)}"
+    here.created.parent.mkdir()
+    here.created.write_text(f"remote root web\n{former}\n")
+    here.program(
+        "lxc", f'[ "$1 $2 $3" != "config trust add" ] || cp {here.created} {tmp_path}/then'
+    )
+    for _ in range(2):
+        here.run("trust", NAME, stdin=pem)
+        assert here.created.read_text() == f"remote root web\n{former}\n{ours}\n"
+    assert (tmp_path / "then").read_text() == here.created.read_text()
+    here.run("distrust", former.removeprefix("trust "))
+    assert here.created.read_text() == f"remote root web\n{ours}\n"
+    fingerprint = former.rsplit(maxsplit=1)[-1]
+    assert f"lxc config trust remove {fingerprint}" in here.calls.read_text().splitlines()
+
+
+def test_who_is_still_trusted_is_not_forgotten(tmp_path: Path) -> None:
+    here = Here(tmp_path)
+    here.created.parent.mkdir()
+    here.created.write_text(f"trust {NAME} abc\n")
+    here.program("lxc", "echo 'Error: database is locked' >&2; exit 1")
+    assert here.run("distrust", f"{NAME} abc").returncode == 1
+    assert here.created.read_text() == f"trust {NAME} abc\n"

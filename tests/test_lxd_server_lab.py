@@ -201,12 +201,32 @@ def test_a_pool_that_lxd_refuses_is_named(site: LxdSite) -> None:
 
 
 def test_a_kernel_setting_that_the_kernel_does_not_take(site: LxdSite) -> None:
+    before = site.sh(STATE)
     site.intend(**{**WANTED, "kernel": {"vm.max_map_count": "many"}})
     record = site.set_up()
     assert record["status"] == "failed"
     assert "the kernel does not take vm.max_map_count = many" in record["message"]
+    assert site.sh(STATE) == before  # not kept for the next boot either
     site.intend(**WANTED)
-    assert steps(site.set_up()) == [("set", "kernel vm.max_map_count")]
+    assert site.set_up()["status"] == "ok"
+
+
+def test_a_former_certificate_of_the_controller_goes_with_prune(site: LxdSite) -> None:
+    trusted = "LXD_CONF=/run/look lxc config trust list -f csv; rm -rf /run/look"
+    for file in (site.folder / "state").rglob("client.*"):
+        file.unlink()
+    before = site.sh(trusted).splitlines()
+    renewed = site.set_up()
+    assert [action for action, _ in steps(renewed)] == ["trust"]
+    assert "is trusted and no longer this controller's; --prune removes it" in renewed["message"]
+    assert len(site.sh(trusted).splitlines()) == len(before) + 1
+    pruned = site.set_up(prune=True)
+    assert [action for action, _ in steps(pruned)] == ["distrust"]
+    left = site.sh(trusted).splitlines()
+    assert len(left) == len(before)
+    assert left != before
+    again = site.set_up(prune=True)
+    assert (again["status"], again["notes"]) == ("ok", [])
 
 
 def test_what_lxds_documentation_asks_of_the_kernel_is_a_minimum(site: LxdSite) -> None:

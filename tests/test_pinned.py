@@ -154,6 +154,19 @@ def test_an_impostor_gets_neither_request_nor_certificate(
     assert not any(server.certificates)
 
 
+def test_an_impostor_that_then_says_no_more_is_refused_all_the_same(
+    server: Server, client: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin, _ = write_pair(tmp_path, "pinned")
+
+    def closed(*_: object, **__: object) -> str:
+        raise ConnectionRefusedError("Connection refused")
+
+    monkeypatch.setattr(ssl, "get_server_certificate", closed)
+    with pytest.raises(LxdCertificateError, match="presents the certificate SHA256 unknown"):
+        ask(server, pin, client)
+
+
 def test_a_certificate_issued_by_the_pinned_one_is_not_the_pinned_one(
     server: Server, client: tuple[Path, Path], tmp_path: Path
 ) -> None:

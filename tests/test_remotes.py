@@ -16,10 +16,10 @@ from tasks.errors import FleetError
 from tasks.facts.host_document import parse_facts
 from tasks.intent.model import LxdHost, Ssh
 from tasks.onhost import on_host
-from tasks.remotes.edges import outcome_of
+from tasks.remotes.edges import outcome_of, worst_by_peer
 from tasks.remotes.peer import Peer
 from tasks.remotes.plan import plan_remotes
-from tasks.remotes.write import script_input
+from tasks.remotes.writes import script_input
 from tests.lab import Lab
 
 SNAP_HOST = "sidn-demo-02"
@@ -139,7 +139,7 @@ def test_foreign_remotes_default_remote_and_aliases_are_kept() -> None:
         "remotes": {
             "host-01": entry(1),
             "backup": {"addr": "https://10.1.1.1:8443", "auth_type": "candid", "domain": "x"},
-            "host-02": {"addr": "https://10.0.0.9:8443", "global": True},
+            "host-02": {"addr": "https://10.0.0.9:8443", "global": True, "project": "acc"},
             "images": {"addr": "https://images.example", "protocol": "simplestreams"},
         },
         "aliases": {"ll": "list -cns"},
@@ -153,7 +153,10 @@ def test_foreign_remotes_default_remote_and_aliases_are_kept() -> None:
     after = yaml.safe_load(base64.b64decode(encoded))
     remotes = after.pop("remotes")
     assert after == {"default-remote": "backup", "aliases": {"ll": "list -cns"}}
-    assert remotes == {**before["remotes"], "host-02": {**entry(2), "global": True}}
+    assert remotes == {
+        **before["remotes"],
+        "host-02": {**entry(2), "global": True, "project": "acc"},
+    }
     assert list(remotes) == list(before["remotes"])
 
 
@@ -255,6 +258,13 @@ def test_what_a_request_over_a_remote_came_to(
     status: int, auth: str, said: str, outcome: str
 ) -> None:
     assert outcome_of(status, auth, said) == outcome
+
+
+def test_of_several_users_the_worst_counts() -> None:
+    one = ("host-01", "ok")
+    heard = [("host-02", "ok"), ("host-02", "certificate mismatch"), ("host-02", "unreachable")]
+    for said in (heard, heard[::-1]):
+        assert worst_by_peer([*said, one]) == {"host-01": "ok", "host-02": "certificate mismatch"}
 
 
 #: What the snap's client does as far as our scripts ask for it, and a note of each call.

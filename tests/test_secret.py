@@ -18,6 +18,7 @@ def test_each_secret_that_was_read_is_hidden(tmp_path: Path) -> None:
     value = Secret("file", str(tmp_path / "token")).read()
     assert hide(f"refused: {value}!") == "refused: (secret)!"
     assert hide(f"refused: {value!r}!") == "refused: '(secret)'!"
+    assert hide(r'refused: "Odd \"one\"\nof two lines"!') == 'refused: "(secret)"!'
 
 
 def test_what_was_not_read_and_what_is_too_short_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

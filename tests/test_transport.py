@@ -264,8 +264,11 @@ def inside(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts
     state = run_of(hosts[name]).state
     certificate = state.client_certificate(create=True)
     assert isinstance(certificate, ClientCertificate)
+    sh("lxd waitready --timeout=60")
     state.write_pin(name, sh("cat /var/lib/lxd/server.crt"))
-    assert sh("lxc config get core.https_address").strip(), "the host's LXD does not listen"
+    listens = bool(sh("lxc config get core.https_address").strip())
+    if not listens:
+        sh("lxc config set core.https_address :8443")
     sh(
         f"f=$(mktemp); cat >$f; lxc config trust add $f --name {NAME}; rm $f",
         input=certificate.pem.encode(),
@@ -279,6 +282,8 @@ def inside(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts
             host.close_connections()
         sh(f"lxc delete -f {NAME}; lxc image delete {NAME}; lxc storage delete {NAME}", timeout=90)
         sh(f"lxc config trust remove {certificate.fingerprint}")
+        if not listens:
+            sh("lxc config unset core.https_address")
 
 
 def start_container(api: LxdApi, folder: Path) -> None:

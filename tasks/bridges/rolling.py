@@ -1,4 +1,5 @@
-"""The order in which the hosts of a fleet get their networks changed, decided purely."""
+"""The order in which the hosts of a fleet get their networks changed or their LXD moved, decided
+purely."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ def rolling_waves(hosts: Sequence[LxdHost], last: Collection[str] = ()) -> list[
     the machines that the run itself depends on.
 
     Arguments:
-        hosts: those whose network changes, in the inventory's order.
+        hosts: those whose network changes or whose LXD moves, in the inventory's order.
         last: names of hosts.
     """
     names = [host.name for host in hosts if host.name not in last]

@@ -153,6 +153,7 @@ def _lxd(read: Mapping[str, Any]) -> LxdFacts:
         "package": read["package"] or None,
         "deb": _installed_version(_text(read["deb"])),
         "move": read["move"],
+        "mounted": read["mounted"],
         "channel": _channel(_text(read["snap"])),
         "refresh": _text(read["refresh"]).strip(),
     }

@@ -25,6 +25,12 @@ def answering(host: str, lxd: LxdFacts) -> LxdFacts:
     """
     if not lxd.problem:
         return lxd
+    if lxd.move:
+        raise LxdError(
+            f"LXD does not answer ({lxd.problem}), its move to the snap is not over",
+            where=host,
+            remedy=f"run provision.py --phase lxd --limit {host}, which finishes it",
+        )
     unit = "snap.lxd.daemon" if lxd.package == "snap" else "lxd"
     raise LxdError(
         f"LXD does not answer ({lxd.problem})",

@@ -186,7 +186,8 @@ class Netplan:
 
     ``replaces`` are the foreign files that the inventory lets us take over; ``confirm_seconds`` is
     how long a change has until it undoes itself; ``canary`` marks the host whose network is changed
-    first, ``batch`` is how many hosts' networks are then changed at once, itself among them.
+    first, ``batch`` is how many hosts' networks are then changed at once, itself among them. The
+    hosts' LXD is moved to the snap in the same order.
     """
 
     file: str = "/etc/netplan/60-nornir-lxd-fleet.yaml"

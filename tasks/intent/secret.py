@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +24,15 @@ def hide(text: str) -> str:
     For what others have written: LXD, for one, quotes the value of a key that it refuses.
     """
     for value in sorted(_read, key=len, reverse=True):
-        for form in (value, repr(value)[1:-1]):
+        for form in _forms(value):
             text = text.replace(form, HIDDEN)
     return text
+
+
+def _forms(value: str) -> tuple[str, ...]:
+    """A value as it is, and as Python, JSON and Go write it between quotes."""
+    quoted = (json.dumps(value, ensure_ascii=escaped)[1:-1] for escaped in (False, True))
+    return (value, repr(value)[1:-1], *quoted)
 
 
 @dataclass(frozen=True)

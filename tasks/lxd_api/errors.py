@@ -21,7 +21,7 @@ from tasks.errors import (
 )
 from tasks.intent.secret import hide
 
-_FINGERPRINTS = re.compile(r'Expected "([0-9a-f]{64})", got "([0-9a-f]{64})"')
+_FINGERPRINTS = re.compile(r'Expected "([0-9a-f]{64})", got "([0-9a-f]{64}|unknown)"')
 
 
 @contextmanager

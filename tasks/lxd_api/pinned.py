@@ -56,7 +56,11 @@ class PinnedAdapter(HTTPAdapter):
 
 
 def _presented(url: str) -> str:
-    """The fingerprint of what a server presents, asked for without any certificate of ours."""
+    """The fingerprint of what a server presents, asked for without any certificate of ours;
+    "unknown" where it says no more."""
     place = urlsplit(url)
     address = (str(place.hostname), place.port or 443)
-    return fingerprint_of(ssl.get_server_certificate(address, timeout=ASK_TIMEOUT))
+    try:
+        return fingerprint_of(ssl.get_server_certificate(address, timeout=ASK_TIMEOUT))
+    except (OSError, ValueError):
+        return "unknown"

@@ -19,6 +19,7 @@ from tasks.lxd_server.plan import Controller, plan_lxd
 from tasks.lxd_server.writes import LxdWrite, Move, OnHost, Request
 from tasks.onhost import on_host, script_of
 from tasks.outcome import converge
+from tasks.ownership import CONTROLLER
 from tasks.plan import Plan
 from tasks.run import Run, run_of
 from tasks.transport import lock_host, shell_of
@@ -37,7 +38,7 @@ MOVE_WAIT, MOVE_DEADLINE = 1800, 1830.0
 STILL_MOVING = 75
 
 
-def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
+def setup_lxd(task: Task, dry_run: bool | None = None, prune: bool = False) -> Result:
     """Bring LXD on a host to what the inventory intends, from its installation on.
 
     Installation, listen address, trust in the controller and the client certificates of its users
@@ -48,6 +49,7 @@ def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
 
     Arguments:
         dry_run: plan only, whatever Nornir's own setting says.
+        prune: distrust certificates that this controller had before, instead of only telling.
 
     ``Result.result`` is the record of the phase ``lxd`` (see :func:`tasks.outcome.record`).
     """
@@ -60,7 +62,7 @@ def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
         facts = facts_of(host, fresh=fresh)
         if not dry:
             _pin(run, host, facts)
-        return plan_lxd(wanted, facts, _controller(run, create=not dry))
+        return plan_lxd(wanted, facts, _controller(run, create=not dry), prune=prune)
 
     def ready() -> None:
         lock_host(host)
@@ -82,7 +84,7 @@ def setup_lxd(task: Task, dry_run: bool | None = None) -> Result:
 
 def _controller(run: Run, *, create: bool) -> Controller:
     certificate = run.state.client_certificate(create=create)
-    name = f"nornir-lxd-fleet@{socket.gethostname()}"
+    name = f"{CONTROLLER}{socket.gethostname()}"
     return Controller(name, certificate.pem if certificate else None)
 
 

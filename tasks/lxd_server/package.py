@@ -38,6 +38,15 @@ def unforeseen(wanted: LxdHost, actual: HostFacts) -> bool:
     return moves(wanted, actual) and bool(actual.lxd.move) and not actual.lxd.running
 
 
+def will_move(wanted: LxdHost, actual: HostFacts) -> bool:
+    """Whether LXD has to be moved to its snap and nothing is known that forbids it."""
+    try:
+        refuse_package(wanted, actual)
+    except FleetError:
+        return False
+    return moves(wanted, actual)
+
+
 def moves_empty(wanted: LxdHost, actual: HostFacts) -> bool:
     """Whether the LXD to be moved has nothing that ``lxd.migrate`` would carry over, so that the
     snap's starts from nothing, without its config and its trust."""
@@ -100,7 +109,7 @@ def plan_package(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]
         argument = f"{package}={channel}" if channel else package
         detail = f"its {package} package" + (f", channel {channel}" if channel else "")
         yield Step("install", "LXD", OnHost("install", argument), detail=detail)
-    elif channel and lxd.package == "snap" and channel != lxd.channel:
+    elif channel and lxd.channel and channel != lxd.channel:
         _refuse_older(wanted, actual)
         yield Step(
             "set",
@@ -114,13 +123,23 @@ def plan_package(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]
 def plan_refresh(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
     """When snapd refreshes, which is one setting for all snaps of a host."""
     window = wanted.lxd.refresh
-    if window and window != actual.lxd.refresh:
+    if window and window != actual.lxd.refresh and not _snapd_is_silent(actual.lxd):
         yield Step(
             "set",
             "refresh.timer of snapd",
             OnHost("refresh", window),
             detail=window,
             diff=text_diff(actual.lxd.refresh, window, "refresh.timer"),
+        )
+
+
+def package_notes(wanted: LxdHost, actual: HostFacts) -> Iterable[str]:
+    """What is not known of the snap, and so not acted upon."""
+    declared = wanted.lxd.channel or wanted.lxd.refresh
+    if declared and _snapd_is_silent(actual.lxd) and not moves(wanted, actual):
+        yield (
+            "snapd does not say what the snap lxd follows: lxd.channel and lxd.refresh are left "
+            "for a later run; on that host: snap list lxd"
         )
 
 
@@ -132,6 +151,11 @@ def version_of(text: str) -> tuple[int, int]:
 
 def _installs_snap(actual: HostFacts) -> bool:
     return actual.os_id == "ubuntu" and version_of(actual.os_version) >= FIRST_WITH_SNAP
+
+
+def _snapd_is_silent(lxd: LxdFacts) -> bool:
+    """A snap always follows a channel: where none was read, snapd did not answer in time."""
+    return lxd.package == "snap" and not lxd.channel
 
 
 def _said(wanted: LxdHost, lxd: LxdFacts) -> str:
@@ -180,6 +204,15 @@ def _refuse_move(wanted: LxdHost, actual: HostFacts) -> None:
             f"LXD {version} cannot move to {channel} at once, only to 4.0",
             where=wanted.name,
             remedy=remedy,
+        )
+    if lxd.mounted:
+        raise FleetError(
+            "/var/lib/lxd is a file system of its own: moved to the snap, LXD would have nothing "
+            "after the next boot, which mounts it there again",
+            where=wanted.name,
+            remedy=f"move LXD by hand (snap install lxd --channel={channel}; lxd.migrate), have "
+            "/etc/fstab mount it at /var/snap/lxd/common/lxd, then run again; or set lxd.package "
+            "to deb",
         )
 
 

@@ -13,6 +13,7 @@ from tasks.intent.secret import HIDDEN, Secret
 from tasks.lxd_server.kernel import kernel_notes, plan_kernel
 from tasks.lxd_server.package import (
     moves_empty,
+    package_notes,
     plan_package,
     plan_refresh,
     refuse_package,
@@ -47,8 +48,13 @@ class Controller:
     certificate: str | None
 
 
-def plan_lxd(wanted: LxdHost, actual: HostFacts, controller: Controller) -> Plan[LxdWrite]:
+def plan_lxd(
+    wanted: LxdHost, actual: HostFacts, controller: Controller, *, prune: bool
+) -> Plan[LxdWrite]:
     """The steps from LXD as it is, not installed perhaps, to LXD as the inventory intends it.
+
+    Arguments:
+        prune: distrust the controller's former certificates, instead of only telling.
 
     Raises :class:`FleetError` where LXD does not answer, is too old or in a cluster, or where the
     package, a pool or a kernel setting differs in a way that cannot be changed.
@@ -65,16 +71,24 @@ def plan_lxd(wanted: LxdHost, actual: HostFacts, controller: Controller) -> Plan
     # An LXD that has nothing to carry over is left behind with its config and its trust.
     lxd = LxdFacts() if moves_empty(wanted, actual) else actual.lxd
     then = replace(actual, lxd=lxd)
+    former = tuple(_former_controllers(then, controller, prune))
     steps = (
         *first,
         *_listen(wanted, then),
         *_trust(then, controller),
+        *(step for step in former if isinstance(step, Step)),
         *_clients(wanted, actual),
         *(step for pool in wanted.lxd.pools for step in plan_pool(pool, then)),
         *_config(wanted, then),
         *_root_disk(wanted, then),
     )
-    notes = (*_absent_users(wanted, actual), *_left_over_password(wanted, then), *kernel)
+    notes = (
+        *package_notes(wanted, actual),
+        *_absent_users(wanted, actual),
+        *(note for note in former if isinstance(note, str)),
+        *_left_over_password(wanted, then),
+        *kernel,
+    )
     return Plan(steps, reason="" if steps else "LXD is as wanted", notes=notes)
 
 
@@ -126,6 +140,27 @@ def _trust(actual: HostFacts, controller: Controller) -> Iterable[Step[LxdWrite]
         yield Step(
             "trust", f"certificate {controller.name}", OnHost("trust", controller.name), detail
         )
+
+
+def _former_controllers(
+    actual: HostFacts, controller: Controller, prune: bool
+) -> Iterable[Step[LxdWrite] | str]:
+    """A step or a note for each certificate that this controller once had itself trusted with. One
+    that was not remembered when it was trusted may be somebody else's."""
+    now = fingerprint_of(controller.certificate) if controller.certificate else None
+    what = f"certificate {controller.name}"
+    for fingerprint in sorted(entry["fingerprint"] for entry in actual.lxd.certificates):
+        line = f"{controller.name} {fingerprint}"
+        if fingerprint == now or f"trust {line}" not in actual.created:
+            continue
+        if prune:
+            detail = f"{fingerprint[:12]}, no longer this controller's"
+            yield Step("distrust", what, OnHost("distrust", line), detail)
+        else:
+            yield (
+                f"{what} ({fingerprint[:12]}) is trusted and no longer this controller's; "
+                "--prune removes it"
+            )
 
 
 def _clients(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:

@@ -18,7 +18,9 @@ class Move:
 class OnHost:
     """A step done by ``onhost/setup_lxd.sh``: the word and its argument."""
 
-    word: Literal["kernel", "install", "channel", "refresh", "listen", "trust", "client"]
+    word: Literal[
+        "kernel", "install", "channel", "refresh", "listen", "trust", "distrust", "client"
+    ]
     argument: str
 
 

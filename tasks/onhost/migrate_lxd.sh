@@ -3,8 +3,8 @@
 # the package. Killed at any moment it is started anew and goes on where it was.
 # Arguments: CHANNEL, then the Unix users whose LXD client folders come along.
 # Run by move_lxd.sh, in a folder of its own in /var/lib/nornir-lxd-fleet/move:
-#   before   the instances that there were
-#   zfs      there is a zfs pool
+#   before   the instances that there were, when lxd.migrate began last
+#   zfs      there was a zfs pool then, whose mountpoints it sets
 #   begun    lxd.migrate may have been at work
 #   moved    the snap has all of them: what is left is to remove the package
 #   log, status
@@ -22,6 +22,9 @@ state=/var/lib/nornir-lxd-fleet/move
 old=/var/lib/lxd
 new=/var/snap/lxd/common/lxd
 hostfs=/var/lib/snapd/hostfs # where the snap sees the host's own files
+# A day for lxd.migrate, whose own limit for waiting for the snap's LXD is some 150 years. Ended
+# while it waits, the next run goes on; ended while it copies to another file system, it is torn.
+migrate_seconds=86400
 exec </dev/null >>"$state/log" 2>&1
 trap 'echo $? >"$state/status"' EXIT
 trap 'exit 1' HUP INT TERM
@@ -41,6 +44,11 @@ arrived() {
     return 1
 }
 
+# said TEXT: whether lxd.migrate came to that point when it was at work last.
+said() {
+    sed -n 'H; /^=> Connecting to source server/h; $ {g; p}' "$state/log" | grep -q "^=> $1"
+}
+
 # names LXC: the instances of all projects, of an older LXD those that it knows.
 names() {
     LXD_CONF=$state/client
@@ -57,6 +65,15 @@ refuse_to_take_others_along() {
     [ -z "$others" ] || fail "purging lxd would remove others too: ${others% }; remove them first"
 }
 
+# lxd.migrate would only mount it at its new place until the next boot, which mounts it at the old
+# one again: the snap would then start with nothing.
+refuse_a_file_system_of_its_own() {
+    if has_database $old && mountpoint -q $old; then
+        fail "$old is a file system of its own: move LXD by hand (snap install lxd" \
+            "--channel=$channel; lxd.migrate), have /etc/fstab mount it at $new, then run again"
+    fi
+}
+
 install_snap() {
     [ -e /snap/lxd/current ] && return
     timeout -k 10 600 snap refresh || fail "snap refresh failed"
@@ -64,7 +81,10 @@ install_snap() {
 }
 
 migrate() {
-    if has_database $old && arrived && [ -e "$state/begun" ]; then
+    # Behind that point all has been copied: a database at the old place is what an LXD that was
+    # woken there since has made.
+    if has_database $old && arrived && [ -e "$state/begun" ] &&
+        ! said 'Updating the storage backends'; then
         fail "lxd.migrate was ended while it copied: compare $old with $new, keep the whole one of" \
             "them, remove the other, then run again"
     elif has_database $old && ! arrived; then
@@ -75,19 +95,23 @@ migrate() {
         for lxd in /usr/bin/lxd /snap/bin/lxd; do
             timeout -k 1 130 $lxd waitready --timeout=120 || fail "$lxd does not get ready"
         done
-        if [ ! -e "$state/before" ]; then
-            names /usr/bin/lxc >"$state/before.new" || fail "LXD of the Debian package is silent"
-            timeout -k 1 60 /usr/bin/lxc storage list | grep -qw zfs && : >"$state/zfs"
-            mv "$state/before.new" "$state/before"
-        fi
+        # Anew at each try: containers come and go between them.
+        names /usr/bin/lxc >"$state/before.new" || fail "LXD of the Debian package is silent"
+        rm -f "$state/zfs"
+        timeout -k 1 60 /usr/bin/lxc storage list | grep -qw zfs && : >"$state/zfs"
+        mv "$state/before.new" "$state/before"
         : >"$state/begun"
         # LXD_PREINST is what Ubuntu's own package sets: all questions are answered, and the old
         # package stays. With -yes alone it would be removed, with all that is left in its folder.
-        LXD_PREINST=1 lxd.migrate -yes || fail "lxd.migrate failed"
-    elif [ -e "$state/begun" ] && ! grep -q '^=> Starting the destination LXD' "$state/log"; then
+        LXD_PREINST=1 timeout -k 60 "$migrate_seconds" lxd.migrate -yes ||
+            case $? in
+            124 | 137) fail "lxd.migrate was killed, or not done within $migrate_seconds s" ;;
+            *) fail "lxd.migrate failed" ;;
+            esac
+    elif [ -e "$state/begun" ] && ! said 'Starting the destination LXD'; then
         [ -e "$state/zfs" ] &&
             fail "lxd.migrate was ended before it set the mountpoints of the zfs pools: nothing is" \
-                "lost, set those that begin with $old to $new, then make $state/moved and run again"
+                "lost, set those that begin with $old to $new, then remove $state/zfs and run again"
         mend_paths
     fi
 }
@@ -129,14 +153,24 @@ see_that_all_is_there() {
 }
 
 # The client's remotes and certificates, for a user who has no certificate with the snap yet; a
-# first call of its client has left a config.yml without any remote of the user's.
+# first call of its client has left a config.yml without any remote of the user's. The certificate
+# comes last, since it tells the next run that all of it has come.
 take_client_along() {
     home=$(getent passwd "$1" | cut -d: -f6)
     if [ -z "$home" ] || [ ! -d "$home/.config/lxc" ]; then return; fi
     [ -e "$home/snap/lxd/common/config/client.crt" ] && return
     # shellcheck disable=SC2016  # the inner shell's
-    runuser -u "$1" -- sh -c 'umask 077 && mkdir -p "$1/snap/lxd/common/config" &&
-        cp -Rp "$1/.config/lxc/." "$1/snap/lxd/common/config"' sh "$home"
+    runuser -u "$1" -- sh -ec '
+        umask 077
+        mkdir -p "$2"
+        for file in "$1"/*; do
+            [ "$file" = "$1/client.crt" ] || [ ! -e "$file" ] || cp -Rp "$file" "$2"
+        done
+        if [ -e "$1/client.crt" ]; then
+            cp -p "$1/client.crt" "$2/client.crt.new"
+            mv "$2/client.crt.new" "$2/client.crt"
+        fi
+    ' sh "$home/.config/lxc" "$home/snap/lxd/common/config"
 }
 
 # Purging removes its folder: what is still in there is put aside first.
@@ -156,6 +190,7 @@ remove_package() {
 if [ -e /var/lib/dpkg/info/lxd.list ]; then
     if [ ! -e "$state/moved" ]; then
         refuse_to_take_others_along
+        refuse_a_file_system_of_its_own
         install_snap
         migrate
         see_that_all_is_there

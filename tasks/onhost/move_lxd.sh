@@ -31,6 +31,9 @@ if ! flock -w "$seconds" 9; then
     echo "LXD is still being moved after $seconds s, and goes on; its log is $state/log" >&2
     exit 75
 fi
+# Another one has waited too, perhaps that of a run that was killed, and was first to see the end:
+# only after a success nothing is left.
+[ -e "$state" ] || exit 0
 status=$(cat "$state/status" 2>/dev/null || echo 1)
 if [ "$status" != 0 ]; then
     tail -n 5 "$state/log" >&2

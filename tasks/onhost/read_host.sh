@@ -40,7 +40,7 @@ move=
 [ $deb = true ] && package=deb
 [ $snap = true ] && package=snap
 if [ $deb$snap = truetrue ]; then
-    # Both are installed, in the middle of a move or before it: lxd.migrate leaves these copies of
+    # Both are installed, in the middle of a move or side by side: lxd.migrate leaves these copies of
     # the database in the folder that it has brought to its new place.
     moving=/var/lib/nornir-lxd-fleet/move
     database=false
@@ -51,16 +51,24 @@ if [ $deb$snap = truetrue ]; then
     done
     move=moved
     if [ ! -e $moving/moved ]; then
-        [ $database$arrived = truefalse ] && move=begun package=deb
+        [ $database$arrived = truefalse ] && move='' package=deb
         [ -e $moving/begun ] && move=begun
     fi
 fi
+mounted=false
+[ $deb = true ] && mountpoint -q $old && mounted=true
 lxc=lxc
 lxd_folder=$old
 if [ "$package" = snap ]; then
     lxc=/snap/bin/lxc
     lxd_folder=$new
 fi
+
+# ask NAME PATH: have LXD's answer, what it said to the contrary, and its status in files.
+ask() {
+    timeout -k 1 8 "$lxc" query --raw "$2" >"$work/$1" 2>"$work/$1.err"
+    echo $? >"$work/$1.status"
+}
 
 # LXD's answers are fetched side by side while the rest is read.
 started=false
@@ -71,8 +79,11 @@ if [ -n "$package" ] && [ -e "$lxd_folder/server.crt" ]; then
     : >"$LXD_CONF/config.yml" # without one, whoever is first greets a new user
     while read -r name path; do
         {
-            timeout -k 1 8 "$lxc" query --raw "$path" >"$work/$name" 2>"$work/$name.err"
-            echo $? >"$work/$name.status"
+            ask "$name" "$path"
+            # LXD 3.17 and older have containers only. A newer one's instances are more than these.
+            if [ "$name" = instances ] && grep -qix 'error: not found' "$work/$name.err"; then
+                ask instances '/1.0/containers?recursion=1&all-projects=true'
+            fi
         } </dev/null &
     done <<'PATHS'
 server /1.0
@@ -161,8 +172,8 @@ for user in $(printf '%s\n' "$@" $former | sort -u); do
     separator=,
 done
 
-printf '],"lxd":{"package":"%s","move":"%s","deb":"%s","snap":"%s","refresh":"%s"' \
-    "$package" "$move" "$(base64_of "$work/deb")" "$(base64_of "$work/snap")" \
+printf '],"lxd":{"package":"%s","move":"%s","mounted":%s,"deb":"%s","snap":"%s","refresh":"%s"' \
+    "$package" "$move" "$mounted" "$(base64_of "$work/deb")" "$(base64_of "$work/snap")" \
     "$(base64_of "$work/refresh")"
 printf ',"started":%s,"certificate":"%s","answers":{' "$started" \
     "$(base64_of "$lxd_folder/server.crt")"

@@ -5,7 +5,9 @@
 #   channel CHANNEL     what the snap follows from now on
 #   refresh TIMER       when snapd refreshes its snaps
 #   listen ADDRESS      core.https_address
-#   trust NAME          trust the client certificate on standard input under this name
+#   trust NAME          trust the client certificate on standard input under this name, and remember
+#                       so in /var/lib/nornir-lxd-fleet/created
+#   distrust LINE       trust one no more that is remembered there, as NAME FINGERPRINT
 #   client USER         make a client certificate for this Unix user, as the LXD client makes it
 # Standard output: LXD's server certificate.
 set -eu
@@ -14,6 +16,7 @@ LC_ALL=C
 export PATH LC_ALL
 umask 077
 
+created=/var/lib/nornir-lxd-fleet/created
 work=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX)
 trap 'rm -rf "$work"' EXIT
 cat >"$work/certificate.crt"
@@ -53,10 +56,15 @@ install_snap() {
     lxd_folder=/var/snap/lxd/common/lxd
 }
 
-# The line of a setting in our file, the rest of it left as it is, then the setting itself.
+# The setting itself, then its line in our file, the rest of which is left as it is: what the kernel
+# does not take is not kept for the next boot either.
 set_kernel() {
     key=${1%%=*}
     value=${1#*=}
+    if ! printf '%s\n' "$value" 2>/dev/null >"/proc/sys/$(printf %s "$key" | tr . /)"; then
+        echo "the kernel does not take $key = $value" >&2
+        return 1
+    fi
     file=/etc/sysctl.d/60-nornir-lxd-fleet.conf
     mkdir -p "${file%/*}"
     {
@@ -68,10 +76,6 @@ set_kernel() {
     cp -p "$work/sysctl" "$file.new"
     sync "$file.new"
     mv "$file.new" "$file"
-    if ! printf '%s\n' "$value" 2>/dev/null >"/proc/sys/$(printf %s "$key" | tr . /)"; then
-        echo "the kernel does not take $key = $value" >&2
-        return 1
-    fi
 }
 
 # Run a command as a Unix user, with that user's home: what the LXD client writes there is theirs.
@@ -104,6 +108,21 @@ make_client() {
     ' sh "$2" "$1" "$(hostname)"
 }
 
+# Remembered first: killed in between, the next run still knows whose it is.
+trust() {
+    mkdir -p "${created%/*}" && chmod 700 "${created%/*}"
+    # Of the DER in the PEM, as LXD counts it.
+    line="trust $1 $(sed '/^-/d' "$work/certificate.crt" | base64 -d | sha256sum | cut -d' ' -f1)"
+    grep -qxF "$line" "$created" 2>/dev/null || printf '%s\n' "$line" >>"$created"
+    lxc config trust add "$work/certificate.crt" --name "$1" >&2
+}
+
+distrust() {
+    lxc config trust remove "${1##* }" >&2
+    grep -vxF "trust $1" "$created" >"$created.new" || : # nothing else in it
+    mv "$created.new" "$created"
+}
+
 # Where both are there, the package has the data, or a move would have come first.
 is_snap() {
     [ -e /snap/lxd/current ] || return
@@ -125,16 +144,16 @@ while [ $# -gt 0 ]; do
     kernel) set_kernel "$2" ;;
     channel) bounded snap refresh lxd --channel="$2" ;;
     refresh) bounded snap set system refresh.timer="$2" ;;
-    listen | trust)
+    listen | trust | distrust)
         # A client folder of its own: root's is made only where the inventory has root as a client.
         export LXD_CONF="$work/client"
         mkdir -p "$LXD_CONF"
         lxd waitready --timeout=60
-        if [ "$1" = listen ]; then
-            lxc config set core.https_address "$2"
-        else
-            lxc config trust add "$work/certificate.crt" --name "$2" >&2
-        fi
+        case $1 in
+        listen) lxc config set core.https_address "$2" ;;
+        trust) trust "$2" ;;
+        distrust) distrust "$2" ;;
+        esac
         unset LXD_CONF
         ;;
     client)

@@ -30,7 +30,7 @@ from tasks.profiles.instances import (
 from tasks.profiles.writes import NicWrite, Write
 
 #: A key on a NIC that is being plugged in: an override of ours, there for a moment only.
-PLUGGING_KEY = "user.nornir-lxd-fleet"
+PLUGGING_KEY = "user.nornir-lxd-fleet.plugging"
 
 
 def nics_to_unplug(host: LxdHost, facts: HostFacts) -> Iterator[Step[Write]]:
@@ -66,15 +66,12 @@ def nics_to_plug(
         plugged = _plugged(instance)
         for nic, device in sorted((instance.get("expanded_devices") or {}).items()):
             giver = giver_of(instance, nic, facts.lxd.profiles)
-            begun = PLUGGING_KEY in (instance.get("devices") or {}).get(nic, {})
             stays = nic in later and not plugs_anew(device, later[nic])
-            if not begun and not (giver in host.profiles and _is_bridged(device) and stays):
+            if not (giver in host.profiles and _is_bridged(device) and stays):
                 continue
             link, wanted = plugged.get(nic, ""), str(device.get("parent"))
             method: Literal["plug", "replug"] = "plug"
-            if begun:
-                now, why = "being plugged in", "an earlier run was broken off at it"
-            elif link not in facts.links:
+            if link not in facts.links:
                 now, why = "", f"profile {giver} gives it, and it is not plugged in"
             elif _is_elsewhere(host, facts, link, wanted):
                 method = "replug"
@@ -84,6 +81,21 @@ def nics_to_plug(
                 continue
             write = NicWrite(method, name, nic, link)
             yield _step(write, why, now, f"plugged into {wanted}")
+
+
+def nics_being_plugged(facts: HostFacts) -> Iterator[Step[Write]]:
+    """NICs that an earlier run was plugging in when it was broken off, whatever became of their
+    instance since: its override would hide what the profiles say."""
+    for name, instance in sorted(instances_of(facts.lxd).items()):
+        for nic, device in sorted((instance.get("devices") or {}).items()):
+            if PLUGGING_KEY in device:
+                link = _plugged(instance).get(nic, "")
+                yield _step(
+                    NicWrite("plug", name, nic, link),
+                    "an earlier run was broken off at it",
+                    "being plugged in",
+                    f"plugged into {device.get('parent')}",
+                )
 
 
 def _ours(host: LxdHost, facts: HostFacts) -> Iterator[tuple[Name, Json]]:

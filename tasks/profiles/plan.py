@@ -14,7 +14,7 @@ from tasks.intent.model import Intent, Profile
 from tasks.ownership import created_by_us, unmarked
 from tasks.plan import Plan, Step, mapping_diff
 from tasks.profiles.instances import Name, users_of
-from tasks.profiles.nics import nics_to_plug, nics_to_unplug
+from tasks.profiles.nics import nics_being_plugged, nics_to_plug, nics_to_unplug
 from tasks.profiles.reach import Effect, Reach
 from tasks.profiles.writes import ProfileWrite, Write
 
@@ -39,7 +39,7 @@ def plan_profiles(intent: Intent, facts: HostFacts, prune: bool = False) -> Plan
     """
     host, lxd = intent.lxd_hosts[facts.name], facts.lxd
     reach = Reach(intent, host.name, lxd)
-    steps: list[Step[Write]] = [*nics_to_unplug(host, facts)]
+    steps: list[Step[Write]] = [*nics_being_plugged(facts), *nics_to_unplug(host, facts)]
     profiles = dict(lxd.profiles)  # as they are while one after the other is written
     for name in host.profiles:
         wanted = wanted_form(intent.profiles[name])

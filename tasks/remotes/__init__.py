@@ -15,7 +15,7 @@ from tasks.plan import Plan
 from tasks.remotes.edges import prove_edges
 from tasks.remotes.peer import Peer
 from tasks.remotes.plan import plan_remotes
-from tasks.remotes.write import RemotesWrite, script_input
+from tasks.remotes.writes import RemotesWrite, script_input
 from tasks.run import Run, run_of
 from tasks.transport import lock_host, shell_of
 

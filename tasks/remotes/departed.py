@@ -6,15 +6,16 @@ user's default remote stays, since its client would do nothing without one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from tasks.actual import HostFacts
-from tasks.certificate import fingerprint_of
 from tasks.intent.model import LxdHost
+from tasks.ownership import CONTROLLER
 from tasks.plan import Step, text_diff
-from tasks.remotes.peer import Peer, owner_of, trust_name
+from tasks.remotes.client_config import default_remote_of, remotes_of
+from tasks.remotes.peer import Peer, owner_of, present_certificates, trust_name
 from tasks.remotes.show import shown_entry
-from tasks.remotes.write import RemotesWrite, default_remote_of, remotes_of
+from tasks.remotes.writes import RemotesWrite
 
 WHY = "no longer in the inventory"
 
@@ -30,25 +31,16 @@ def plan_departed(
     """
     names = {peer.name for peer in peers}
     trusted = {trust_name(peer.host, user) for peer in peers for user in peer.host.client_users}
-    present = _present_certificates(peers)
+    present = present_certificates(peers)  # a renamed host's is trusted under its former name
     for line in sorted(actual.created):
         word, _, rest = line.partition(" ")
         first, _, second = rest.partition(" ")
         if word == "remote" and not (second in names and first in wanted.client_users):
             yield from _remote(actual, line, first, second, prune)
-        elif word == "trust" and first not in trusted and second not in present:
+        elif word == "trust" and not (
+            first in trusted or second in present or first.startswith(CONTROLLER)
+        ):
             yield from _trust(actual, line, first, second, prune)
-
-
-def _present_certificates(peers: Sequence[Peer]) -> Collection[str]:
-    """Fingerprints of the peers' users: a renamed host's is trusted under its former name."""
-    return {
-        fingerprint_of(folder.certificate)
-        for peer in peers
-        if peer.facts
-        for user, folder in peer.facts.clients.items()
-        if folder.certificate and user in peer.host.client_users
-    }
 
 
 def _remote(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Iterable
 
 from nornir.core.inventory import Host
 
@@ -15,6 +16,8 @@ from tasks.transport import shell_of
 
 #: Seconds for all edges of a host; each of them has 10.
 DEADLINE = 30.0
+#: What can come of an edge, from the worst to the best.
+OUTCOMES = ("certificate mismatch", "untrusted", "failed", "unreachable", "ok")
 #: The words in which Go's network library says that nobody answers.
 _UNREACHABLE = re.compile(
     r"i/o timeout|no route to host|connection refused|network is unreachable|deadline exceeded"
@@ -24,10 +27,9 @@ _UNREACHABLE = re.compile(
 def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
     """Ask every remote of an LXD host for its server, as each of the host's client users.
 
-    One exec, all requests at once. Returns what came of each peer ("ok", "unreachable",
-    "untrusted", "certificate mismatch" or "failed", the worst over the users), and the failures as
-    lines for an operator. A peer that this run could not reach either, or whose LXD it saw not
-    running, is no failure of the host that asks.
+    One exec, all requests at once. Returns what came of each peer (one of :data:`OUTCOMES`, the
+    worst over the users), and the failures as lines for an operator. A peer that this run could
+    not reach either, or whose LXD it saw not running, is no failure of the host that asks.
     """
     run = run_of(host)
     facts = facts_of(host)
@@ -42,19 +44,24 @@ def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
     script = on_host("ask_remotes", facts.lxd.package or "deb", *pairs)
     done = shell_of(host).run(script, deadline=DEADLINE)
     done.check(host.name, "asking its remotes")
-    edges: dict[str, str] = {}
+    heard = []
     failures = []
     for line in done.text.splitlines():
         user, peer, status, auth, *said = line.split(" ")
         text = base64.b64decode("".join(said)).decode(errors="replace").strip()
         outcome = outcome_of(int(status), auth, text)
-        if outcome == "ok":
-            edges.setdefault(peer, outcome)
-            continue
-        edges[peer] = outcome
-        if not (outcome == "unreachable" and _is_down(run, peer)):
+        heard.append((peer, outcome))
+        if outcome != "ok" and not (outcome == "unreachable" and _is_down(run, peer)):
             failures.append(_line(user, peer, outcome, text))
-    return dict(sorted(edges.items())), failures
+    return worst_by_peer(heard), failures
+
+
+def worst_by_peer(heard: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Peers and outcomes as several users have heard them -> the worst of each peer, by name."""
+    edges: dict[str, str] = {}
+    for peer, outcome in sorted(heard):
+        edges[peer] = min(outcome, edges.get(peer, outcome), key=OUTCOMES.index)
+    return edges
 
 
 def _is_down(run: Run, peer: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tasks.actual import HostFacts
+from tasks.certificate import fingerprint_of
 from tasks.intent.model import LxdHost
 
 
@@ -22,8 +24,20 @@ class Peer:
 
 
 def trust_name(peer: LxdHost, user: str) -> str:
-    """The name under which a peer's user is trusted: the host's for root, else HOST-USER."""
-    return peer.name if user == "root" else f"{peer.name}-{user}"
+    """The name under which a peer's user is trusted: the host's for root, else USER@HOST, which is
+    no other host's."""
+    return peer.name if user == "root" else f"{user}@{peer.name}"
+
+
+def present_certificates(peers: Iterable[Peer]) -> frozenset[str]:
+    """The fingerprints of the certificates that the users of those peers have that were read."""
+    return frozenset(
+        fingerprint_of(folder.certificate)
+        for peer in peers
+        if peer.facts
+        for user, folder in peer.facts.clients.items()
+        if folder.certificate and user in peer.host.client_users
+    )
 
 
 def owner_of(user: str) -> str:

@@ -8,10 +8,11 @@ from tasks.actual import ClientFolder, HostFacts
 from tasks.certificate import fingerprint_of
 from tasks.intent.model import LxdHost
 from tasks.plan import Plan, Step, text_diff
+from tasks.remotes.client_config import remotes_of
 from tasks.remotes.departed import plan_departed
 from tasks.remotes.peer import Peer, owner_of, trust_name
 from tasks.remotes.show import ENTRY_DEFAULTS, TO_BE_MADE, shown_entry
-from tasks.remotes.write import RemotesWrite, encoded, remotes_of
+from tasks.remotes.writes import RemotesWrite, encoded
 
 
 def plan_remotes(
@@ -124,6 +125,8 @@ def _remote(
     now = remotes_of(folder, where).get(peer.name)
     address = f"https://{peer.host.api_address}"
     entry = {"addr": address, **ENTRY_DEFAULTS}
+    if now and now.get("project"):
+        entry["project"] = now["project"]  # lxc project switch: the user's own business
     pinned = folder.server_certificates.get(peer.name)
     certificate = facts.lxd.certificate
     lines = [f"created remote {folder.user} {peer.name}"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import yaml
-
-from tasks.actual import HostFacts, Json, LxdFacts
+from tasks.actual import ClientFolder, HostFacts, Json, LxdFacts
+from tasks.errors import FleetError
 from tasks.intent.model import Container, Intent
+from tasks.remotes.client_config import remotes_of
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus
 
 
@@ -31,20 +31,19 @@ def host_status(
         )
     lxd = facts.lxd
     foreign = [i for i in lxd.instances if i not in {c.name for c in intent.containers_on(name)}]
-    server = lxd.server.get("environment", {})
     return HostStatus(
         name=name,
         address=host.ssh.hostname,
         problem=problem or (f"LXD does not answer: {lxd.problem}" if lxd.problem else ""),
         system=f"{facts.os_id} {facts.os_version}".strip(),
         lxd_package=lxd.package,
-        lxd_version=str(server.get("server_version", "")),
+        lxd_version=lxd.version,
         listen=str(lxd.server.get("config", {}).get("core.https_address", "")),
         bridges=_bridges(intent, facts),
         pools={pool: str(found.get("driver", "")) for pool, found in lxd.pools.items()},
         images=tuple(image_name(lxd.images, fingerprint) for fingerprint in lxd.images),
         profiles=tuple(lxd.profiles),
-        remotes={user: _remotes(folder.config) for user, folder in facts.clients.items()},
+        remotes={user: _remotes(folder, name) for user, folder in facts.clients.items()},
         containers=(
             *(container_status(c, _state(c.name, facts), _image(c, lxd)) for c in declared),
             *(
@@ -127,15 +126,16 @@ def _bridges(intent: Intent, facts: HostFacts) -> tuple[BridgeStatus, ...]:
     return tuple(found)
 
 
-def _remotes(config: str) -> tuple[str, ...]:
+def _remotes(folder: ClientFolder, where: str) -> tuple[str, ...]:
     """The remotes in an LXD client's config.yml that are LXD servers, not image servers."""
     try:
-        remotes = (yaml.safe_load(config) or {}).get("remotes") or {}
-        return tuple(
-            str(name)
-            for name, remote in remotes.items()
-            if str(remote.get("addr", "")).startswith("https://")
-            and remote.get("protocol", "lxd") == "lxd"
-        )
-    except (yaml.YAMLError, AttributeError):
+        remotes = remotes_of(folder, where)
+    except FleetError:
         return ()
+    return tuple(
+        str(name)
+        for name, remote in remotes.items()
+        if isinstance(remote, dict)
+        and str(remote.get("addr", "")).startswith("https://")
+        and remote.get("protocol", "lxd") == "lxd"
+    )

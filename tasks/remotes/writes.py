@@ -11,8 +11,8 @@ from typing import Any
 import yaml
 
 from tasks.actual import ClientFolder, HostFacts
-from tasks.errors import FleetError
 from tasks.plan import Plan
+from tasks.remotes.client_config import config_of, remotes_of
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,6 @@ def script_input(actual: HostFacts, plan: Plan[RemotesWrite]) -> bytes:
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def remotes_of(folder: ClientFolder, where: str) -> dict[str, Any]:
-    """The remotes in a user's config.yml. Raises :class:`FleetError` where it is none."""
-    return dict(_document(folder, where).get("remotes") or {})
-
-
-def default_remote_of(folder: ClientFolder, where: str) -> str:
-    """The user's default remote. Raises :class:`FleetError` as :func:`remotes_of` does."""
-    return str(_document(folder, where).get("default-remote") or "local")
-
-
 def encoded(text: str) -> str:
     """A text as one word of a line."""
     return base64.b64encode(text.encode()).decode()
@@ -68,21 +58,8 @@ def encoded(text: str) -> str:
 def _config(
     folder: ClientFolder, entries: Mapping[str, Mapping[str, Any]], gone: set[str], where: str
 ) -> str:
-    document = _document(folder, where) or {"default-remote": "local", "aliases": {}}
+    document = config_of(folder, where) or {"default-remote": "local", "aliases": {}}
     remotes = remotes_of(folder, where)
     merged = {name: {**(remotes.get(name) or {}), **entry} for name, entry in entries.items()}
     kept = {name: entry for name, entry in {**remotes, **merged}.items() if name not in gone}
     return yaml.safe_dump({**document, "remotes": kept}, sort_keys=False)
-
-
-def _document(folder: ClientFolder, where: str) -> dict[str, Any]:
-    try:
-        document = dict(yaml.safe_load(folder.config) or {})
-        dict(document.get("remotes") or {})
-    except (yaml.YAMLError, ValueError, TypeError) as error:
-        raise FleetError(
-            f"{folder.path}/config.yml is no LXD client configuration ({type(error).__name__})",
-            where=where,
-            remedy="mend or remove it; lxc makes a new one",
-        ) from error
-    return document
