@@ -19,7 +19,6 @@ from nornir.core.task import AggregatedResult, Result, Task
 from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
 from tasks.bridges.compare import plan_bridges
-from tasks.bridges.rolling import rolling_waves
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
 from tasks.controller import controlling, in_waves
@@ -33,6 +32,7 @@ from tasks.profiles import sync_profiles
 from tasks.prove import prove_machine
 from tasks.remotes import sync_remotes
 from tasks.report import Report
+from tasks.rolling import rolling_waves
 from tasks.run import Run, run_of
 from tasks.transport import lock_host
 from tasks.walk import Leg, walk

@@ -11,9 +11,9 @@ from tasks.actual import HostFacts, Link, LiveRoute, LxdFacts
 from tasks.bridges.compare import plan_bridges
 from tasks.bridges.naming import member_of
 from tasks.bridges.render import render_netplan
-from tasks.bridges.rolling import rolling_waves
 from tasks.errors import FleetError
 from tasks.intent.model import Attachment, Bridge, LxdHost, Netplan, Route, Ssh
+from tasks.rolling import rolling_waves
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "bridges.yaml").read_text())
 
