@@ -19,7 +19,7 @@ Json = Mapping[str, Any]
 class Link:
     """A network interface. ``kind`` is "" (physical), bridge, vlan, veth, ...
 
-    ``stp`` and ``forward_delay`` (seconds) are a bridge's.
+    ``stp`` and ``forward_delay`` (seconds, None where it cannot be known) are a bridge's.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Link:
     vlan_id: int | None = None
     vlan_link: str | None = None
     stp: bool = False
-    forward_delay: float = 15.0
+    forward_delay: float | None = 15.0
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.errors import FleetError
+
 #: As long as LXD's own client makes its certificates valid.
 LIFETIME = datetime.timedelta(days=3650)
 #: What may stand before the first one in a file is for people, what follows it is its chain.
@@ -35,9 +37,15 @@ def fingerprint_of(pem: str) -> str:
 
 
 def read_client_certificate(certificate: Path, key: Path) -> ClientCertificate:
-    """The client certificate in these files."""
+    """The client certificate in these files. Raises :class:`FleetError` where it is none."""
     pem = certificate.read_text()
-    return ClientCertificate(certificate, key, pem, fingerprint_of(pem))
+    try:
+        return ClientCertificate(certificate, key, pem, fingerprint_of(pem))
+    except ValueError:
+        raise FleetError(
+            f"{certificate} is no certificate",
+            remedy=f"restore it and {key.name}, or remove both: the next run makes new ones",
+        ) from None
 
 
 def make_client_certificate() -> tuple[str, str]:

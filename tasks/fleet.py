@@ -60,6 +60,10 @@ def open_fleet(
     Raises :class:`UsageError` for a wrong argument and :class:`InventoryError` with all mistakes
     of the inventory, or of config.yaml.
     """
+    if isinstance(limit, str):
+        raise UsageError("limit is a text", remedy=f"give a list of selectors: [{limit!r}]")
+    if workers is not None and workers < 1:
+        raise UsageError(f"{workers} workers do nothing", remedy="give 1 or more, or none")
     folder = _folder(Path(inventory))
     config_file = folder.parent / "config.yaml"
     settings = read_settings(config_file)

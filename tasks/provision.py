@@ -148,8 +148,10 @@ class _Provision:
         return will_move(self.intent.lxd_hosts[host], self.shared.facts[host])
 
     def _network_changes(self, host: str) -> bool:
+        wanted, actual = self.intent.lxd_hosts[host], self.shared.facts[host]
+        if actual.network_pending:
+            return True  # an earlier run's change: it is refused in its turn, and stops the rest
         try:
-            wanted, actual = self.intent.lxd_hosts[host], self.shared.facts[host]
             return plan_bridges(wanted, actual, prune=self.prune).changed
         except FleetError:
             return False  # refused before anything is touched, as its own phase will say

@@ -74,6 +74,7 @@ class Sshd:
             "StrictModes no",
             "UsePAM no",
             "PidFile none",
+            "MaxStartups 1000",  # by default it refuses some of many at once, by chance
             "PermitRootLogin prohibit-password",
             "PasswordAuthentication no",
         ]

@@ -157,6 +157,27 @@ def test_a_vlan() -> None:
     )
 
 
+def test_a_bridge_that_is_not_the_root_shows_the_delay_of_the_root() -> None:
+    document = recorded("bare")
+    document["links"].append({
+        "ifname": "br-sip", "flags": ["UP"], "mtu": 1500, "addr_info": [],
+        "linkinfo": {"info_kind": "bridge", "info_data": {
+            "stp_state": 1, "forward_delay": 1500,
+            "root_id": "0001.aa:bb:cc:dd:ee:ff", "bridge_id": "8000.52:54:00:00:00:01",
+        }},
+    })  # fmt: skip
+    bridge = parsed(document).links["br-sip"]
+    assert (bridge.stp, bridge.forward_delay) == (True, None)
+
+
+def test_a_client_certificate_that_is_none_is_as_good_as_none() -> None:
+    document = recorded("set_up")
+    document["clients"][0]["certificate"] = document["lxd"]["certificate"]
+    assert parsed(document).clients["root"].certificate is not None
+    document["clients"][0]["certificate"] = encoded("-----BEGIN CERTIFICATE-----\nx\n")
+    assert parsed(document).clients["root"].certificate is None
+
+
 def test_routes_of_both_kinds_and_those_without_a_gateway() -> None:
     document = recorded("bare")
     document["routes"] = encoded(

@@ -16,6 +16,7 @@ from nornir.core.task import Result, Task
 
 from tasks.errors import InventoryError, UsageError
 from tasks.fleet import derive_hostname, open_fleet
+from tasks.profiles import sync_profiles
 from tasks.run import run_of
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +97,22 @@ class TestOpen:
         done = nr.filter(name="host-01").run(who)
         assert list(done) == ["host-01"]
         assert done["host-01"].result == (True, True)
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            ({"limit": "host-01"}, "limit is a text; give a list of selectors: ['host-01']"),
+            ({"workers": 0}, "0 workers do nothing; give 1 or more, or none"),
+        ],
+    )
+    def test_wrong_arguments(self, folder: Path, arguments: dict[str, Any], said: str) -> None:
+        with pytest.raises(UsageError) as wrong:
+            open_fleet(folder, **arguments)
+        assert str(wrong.value) == said
+
+    def test_a_task_for_lxd_hosts_on_another_machine(self, folder: Path) -> None:
+        result = open_fleet(folder).filter(name="sbc-01").run(sync_profiles)["sbc-01"][0]
+        assert result.result["message"].startswith("sbc-01 is no LXD host; run it on one")
 
     def test_from_anywhere_by_a_relative_path(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch

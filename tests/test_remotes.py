@@ -67,7 +67,11 @@ def own_facts(case: dict[str, Any]) -> HostFacts:
             },
         )
     trusted = tuple(
-        {"name": name, "fingerprint": fingerprint_of(certificate(which))}
+        {
+            "name": name,
+            "fingerprint": fingerprint_of(certificate(which)),
+            **case.get("limited", {}).get(name, {}),
+        }
         for name, which in case.get("trusted", {}).items()
     )
     return HostFacts(
@@ -235,7 +239,9 @@ def test_every_change_fits_a_line_of_the_script() -> None:
             assert base64.b64decode(line[3]).decode() == certificate("SERVER-host-02")
 
 
-@pytest.mark.parametrize("config", ["- a list\n", "remotes: [\n", "remotes: text\n"])
+@pytest.mark.parametrize(
+    "config", ["- a list\n", "remotes: [\n", "remotes: text\n", "remotes: {host-02: hello}\n"]
+)
 def test_a_broken_config_is_named_and_not_touched(config: str) -> None:
     with pytest.raises(FleetError, match=r"host-01: /root/\.config/lxc/config\.yml is no LXD"):
         planned_input(config)

@@ -259,7 +259,14 @@ def test_plain_lines_group_containers_under_their_host() -> None:
 @pytest.mark.parametrize(
     ("edges", "line"),
     [
-        ({"host": {"host": "ok", "peer": "ok"}}, "remotes: 2 of 2 edges proven"),
+        (
+            {"host": {"host": "ok"}, "peer": {"host": "ok"}},
+            "remotes: 2 of 2 edges proven",
+        ),
+        (
+            {"host": {"host": "ok", "peer": "ok"}},
+            "remotes: 2 of 2 edges proven; those from peer were not asked",
+        ),
         (
             {
                 "host": {"away": "unreachable", "host": "ok", "peer": "untrusted"},

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import LxdError
+from tasks.errors import LxdError, SecretError
 from tasks.intent.secret import Secret, hide
 from tasks.log import log_to
 from tasks.outcome import failure
@@ -19,6 +19,12 @@ def test_each_secret_that_was_read_is_hidden(tmp_path: Path) -> None:
     assert hide(f"refused: {value}!") == "refused: (secret)!"
     assert hide(f"refused: {value!r}!") == "refused: '(secret)'!"
     assert hide(r'refused: "Odd \"one\"\nof two lines"!') == 'refused: "(secret)"!'
+
+
+def test_an_empty_one_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMPTY", "")
+    with pytest.raises(SecretError, match="the secret in EMPTY is empty; give it a value"):
+        Secret("env", "EMPTY").read()
 
 
 def test_what_was_not_read_and_what_is_too_short_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

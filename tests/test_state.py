@@ -108,6 +108,12 @@ class TestLock:
 
 
 class TestCertificate:
+    def test_a_file_that_holds_none_is_named(self, state: StateFolder) -> None:
+        assert state.client_certificate(create=True)
+        (state.path / "client.crt").write_text("junk\n")
+        with pytest.raises(FleetError, match=r"client\.crt is no certificate; restore it and"):
+            state.client_certificate(create=False)
+
     def test_as_lxc_makes_it(self, state: StateFolder) -> None:
         made = state.client_certificate(create=True)
         assert made

@@ -217,13 +217,14 @@ def test_a_host_selected_shows_its_containers(
 
 def test_what_is_not_as_declared_is_marked(demo: Intent) -> None:
     stray = {"control": {"name": "control", "status": "Frozen"},
-             "web-01": {"name": "web-01", "status": "Running"}}  # fmt: skip
+             "web-01": {"name": "web-01", "status": "Running", "profiles": ["other"]}}  # fmt: skip
     stopped = replace(demo.containers["web-01"], running=False)
     intent = replace(demo, containers={**demo.containers, "web-01": stopped})
     text = as_plain(report_of(intent, facts(instances=stray)))
     assert re.search(r"^  control +frozen, declared running ", text, re.MULTILINE)
     assert re.search(r"^  web-01 +running, declared stopped ", text, re.MULTILINE)
-    assert re.search(r"^  web-02 +missing  ", text, re.MULTILINE)
+    assert re.search(r"^  web-01 .* other, declared demo$", text, re.MULTILINE)
+    assert re.search(r"^  web-02 +missing  .* demo$", text, re.MULTILINE)
     assert (
         report_of(intent, facts(instances=stray)).to_dict()["hosts"]["sidn-demo-01"]["containers"][
             "web-01"

@@ -103,3 +103,21 @@ def test_lxd_is_moved_host_after_host_and_a_failure_stops_the_rest(
     for name in skipped:
         said = f"its LXD was to be moved to the snap after {fails}, which failed"
         assert (last[name]["phase"], last[name]["message"]) == ("lxd", said)
+
+
+def test_a_host_whose_network_waits_for_its_confirmation_has_a_turn_and_stops_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = Fleet(tmp_path, {"a": DEB, "b": SNAP, "c": SNAP}, "")
+    fleet.facts["b"] = replace(fleet.facts["b"], network_pending=True)
+
+    def bridges(task: Task, prune: bool) -> Result:
+        return result_of(task, record("bridges", "failed" if task.host.name == "b" else "ok"))
+
+    monkeypatch.setattr(whole, "lock_host", lambda _: None)
+    monkeypatch.setattr(whole, "check_host", fleet.check)
+    monkeypatch.setattr(whole, "setup_lxd", fleet.set_up)
+    monkeypatch.setattr(whole, "configure_bridges", bridges)
+    report = provision(fleet.nr, phases=["bridges", "lxd"], on_result=fleet.saw)
+    assert fleet.moved[1:3] == [["c"], ["b"]]
+    assert report.hosts["a"].phases[-1]["message"].endswith("after b, which failed")

@@ -142,7 +142,7 @@ def _settings(attachment: Attachment, bridge: Bridge, link: Link) -> Missing:
         yield f"mac {attachment.mac}", ("mac", name, attachment.mac)
     if link.stp != bridge.stp:
         yield f"stp {'on' if bridge.stp else 'off'}", ("stp", name, str(int(bridge.stp)))
-    if bridge.forward_delay is not None and link.forward_delay != bridge.forward_delay:
+    if bridge.forward_delay is not None and _waits_otherwise(link, bridge, bridge.forward_delay):
         delay = str(bridge.forward_delay * 100)  # ip-link(8) takes 1/100 s
         yield f"forward delay {bridge.forward_delay}", ("forward-delay", name, delay)
     if not link.up:
@@ -169,9 +169,15 @@ def _mtus(wanted: LxdHost, actual: HostFacts, name: str | None, former: Former) 
 def _delay(bridge: Bridge, link: Link, former: Former) -> Missing:
     parameters = former.bridges.get(bridge.name, {}).get("parameters") or {}
     given = parameters.get("forward-delay") is not None and bridge.forward_delay is None
-    if given and link.forward_delay != DEFAULT_DELAY:
+    if given and _waits_otherwise(link, bridge, DEFAULT_DELAY):
         words = ("forward-delay", bridge.name, f"{DEFAULT_DELAY * 100:.0f}")
         yield f"forward delay {DEFAULT_DELAY:.0f}", words
+
+
+def _waits_otherwise(link: Link, bridge: Bridge, delay: float) -> bool:
+    """Whether a bridge has another forward delay. Not known, it counts as right, unless the bridge
+    is to have no STP: then it is its own root, and its own delay shows again."""
+    return not bridge.stp if link.forward_delay is None else link.forward_delay != delay
 
 
 def _containers(actual: HostFacts, bridge: Bridge) -> Missing:

@@ -8,7 +8,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, Link
-from tasks.errors import FleetError, UnreachableError
+from tasks.errors import FleetError, UnreachableError, UsageError
 from tasks.facts.host_document import parse_facts
 from tasks.intent.model import LxdHost
 from tasks.onhost import on_host
@@ -25,10 +25,13 @@ LEAST_FREE = 50 * 1024**2
 def facts_of(host: Host, *, fresh: bool = False) -> HostFacts:
     """The facts of an LXD host, read once a run, or again with ``fresh``.
 
-    Raises :class:`UnreachableError` where the host cannot be reached, at once where that is known
-    already; the reason is kept in the run's ``unreachable``.
+    Raises :class:`UsageError` for another machine, and :class:`UnreachableError` where the host
+    cannot be reached, at once where that is known already; the reason is kept in the run's
+    ``unreachable``.
     """
     run = run_of(host)
+    if host.name not in run.intent.lxd_hosts:
+        raise UsageError(f"{host.name} is no LXD host", remedy="run it on one: nr.filter(name=...)")
     with run.reading(host.name):
         if host.name in run.facts and not fresh:
             return run.facts[host.name]

@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from tasks.actual import ClientFolder, HostFacts, Json, Link, LiveRoute, LxdFacts
+from tasks.certificate import fingerprint_of
 from tasks.errors import FleetError
 from tasks.intent.model import Interface
 
@@ -112,8 +113,11 @@ def _links(entries: Iterable[Mapping[str, Any]]) -> Iterable[Link]:
 
 
 def _bridge_settings(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The kernel's own unit of time is 1/100 s."""
-    return {"stp": bool(data["stp_state"]), "forward_delay": data["forward_delay"] / 100}
+    """The kernel's own unit of time is 1/100 s; where another bridge is the root of the tree it
+    shows that one's delay, and a bridge's own is not known (IEEE 802.1D, 8.5.3)."""
+    is_root = data.get("root_id") == data.get("bridge_id")
+    delay = data["forward_delay"] / 100 if is_root else None
+    return {"stp": bool(data["stp_state"]), "forward_delay": delay}
 
 
 def _addresses(entries: Iterable[Mapping[str, Any]]) -> Iterable[Interface]:
@@ -140,11 +144,20 @@ def _client_folder(entry: Mapping[str, Any]) -> ClientFolder:
         user=entry["user"],
         path=_text(entry["path"]),
         config=_text(entry["config"]),
-        certificate=_text(entry["certificate"]) or None,
+        certificate=_certificate(_text(entry["certificate"])),
         server_certificates={
             _text(f["file"]).removesuffix(".crt"): _text(f["text"]) for f in entry["servercerts"]
         },
     )
+
+
+def _certificate(text: str) -> str | None:
+    """A client's certificate; what is none is as good as none, and made anew."""
+    try:
+        fingerprint_of(text)
+    except ValueError:
+        return None
+    return text
 
 
 def _lxd(read: Mapping[str, Any]) -> LxdFacts:

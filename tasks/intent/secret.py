@@ -46,9 +46,11 @@ class Secret:
     def read(self) -> str:
         """The secret itself, which :func:`hide` knows from then on.
 
-        Raises :class:`SecretError` naming variable or file.
+        Raises :class:`SecretError` naming variable or file, where it is empty too.
         """
         value = self._value()
+        if not value:
+            raise SecretError(f"the secret in {self.source} is empty", remedy="give it a value")
         if len(value) >= SHORTEST:
             _read.add(value)
         return value

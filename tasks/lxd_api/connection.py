@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nornir.core.configuration import Config
 from nornir.core.inventory import Host
 
+from tasks.certificate import fingerprint_of
 from tasks.errors import LxdCertificateError, LxdError
 from tasks.run import run_of
 from tasks.state import StateFolder
@@ -111,10 +112,15 @@ def _credentials(name: str, state: StateFolder) -> tuple[tuple[Path, Path], Path
     certificate, pin = state.client_certificate(create=False), state.pin(name)
     if certificate is None:
         raise untrusted(name)
+    remedy = f"run provision.py --phase lxd --limit {name}: it reads it over SSH"
     if pin is None:
         raise LxdCertificateError(
-            "no certificate of its LXD is pinned yet",
-            where=name,
-            remedy=f"run provision.py --phase lxd --limit {name}: it reads it over SSH",
+            "no certificate of its LXD is pinned yet", where=name, remedy=remedy
         )
+    try:
+        fingerprint_of(pin.read_text())
+    except ValueError:
+        raise LxdCertificateError(
+            f"its pin {pin} is no certificate", where=name, remedy=remedy
+        ) from None
     return (certificate.certificate, certificate.key), pin

@@ -181,6 +181,8 @@ def _config(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
         if wanted_value == (DEFAULTS.get(key, "") if before is None else before):
             continue
         hidden = isinstance(value, Secret)
+        if isinstance(value, Secret):
+            value.read()  # one that cannot be read is told by a dry run already
         shown = HIDDEN if hidden else str(value)
         shown_before = "" if before is None else "(another)" if hidden else str(before)
         yield Step(

@@ -55,6 +55,10 @@ while read -r word one two three; do
         ;;
     config)
         folder_of "$one"
+        if [ -d "$folder/config.yml" ]; then
+            echo "$folder/config.yml is a folder; remove it" >&2
+            exit 1
+        fi
         now=-
         [ -s "$folder/config.yml" ] && now=$(sha256sum <"$folder/config.yml") && now=${now%% *}
         if [ "$now" != "$two" ]; then

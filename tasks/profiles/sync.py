@@ -81,6 +81,16 @@ def _write(host: Host, api: LxdApi, step: Step[Write]) -> None:
 
 
 def _write_profile(api: LxdApi, write: ProfileWrite) -> None:
+    try:
+        _send_profile(api, write)
+    except LxdError as error:
+        if type(error) is not LxdError or error.remedy:  # unreachable, refused by an instance, ...
+            raise
+        remedy = f"mend the profile {write.profile} in groups.yaml"
+        raise LxdError(error.what, where=error.where, remedy=remedy) from error
+
+
+def _send_profile(api: LxdApi, write: ProfileWrite) -> None:
     path = f"/1.0/profiles/{write.profile}"
     if write.method == "create":
         config = marked(write.profile, write.body["config"])

@@ -17,7 +17,8 @@ def config_of(folder: ClientFolder, where: str) -> dict[str, Any]:
     """
     try:
         document = dict(yaml.safe_load(folder.config) or {})
-        dict(document.get("remotes") or {})
+        for entry in dict(document.get("remotes") or {}).values():
+            dict(entry or {})
     except (yaml.YAMLError, ValueError, TypeError) as error:
         raise FleetError(
             f"{folder.path}/config.yml is no LXD client configuration ({type(error).__name__})",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tasks.actual import ClientFolder, HostFacts
+from tasks.actual import ClientFolder, HostFacts, Json
 from tasks.certificate import fingerprint_of
 from tasks.intent.model import LxdHost
 from tasks.plan import Plan, Step, text_diff
@@ -61,24 +61,27 @@ def _missing(peer: LxdHost, facts: HostFacts) -> str:
 
 def _trust(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[Step[RemotesWrite]]:
     """Trust the certificates of a peer's users; no more a former one of that name of ours."""
-    entries = {entry["fingerprint"]: entry["name"] for entry in actual.lxd.certificates}
+    entries = {entry["fingerprint"]: entry for entry in actual.lxd.certificates}
     for user in peer.host.client_users:
         folder = facts.clients.get(user)
         if folder is None:
             continue
         name = trust_name(peer.host, user)
         fingerprint = fingerprint_of(folder.certificate) if folder.certificate else None
-        if fingerprint not in entries:
+        limits = _limits(entries.get(fingerprint or "", {}))
+        if fingerprint not in entries or limits:
             # remembered first: killed in between, it would never be known as ours
             lines = (
+                *((f"untrust {fingerprint}",) if limits else ()),
                 f"created {_trusted(name, fingerprint)}",
                 f"trust {name} {encoded(folder.certificate or '')}",
             )
+            detail = fingerprint[:12] if fingerprint else TO_BE_MADE
             yield Step(
                 "trust",
                 f"certificate {name}",
                 RemotesWrite(lines),
-                detail=fingerprint[:12] if fingerprint else TO_BE_MADE,
+                detail=f"{detail}, which is {limits} now" if limits else detail,
             )
         for old in _former(actual, name, fingerprint):
             if _trusted(name, old) in actual.created:
@@ -88,6 +91,13 @@ def _trust(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[Step[Rem
                     RemotesWrite((f"untrust {old}",), last=(f"forget {_trusted(name, old)}",)),
                     detail=f"{old[:12]}, the former one of that name",
                 )
+
+
+def _limits(entry: Json) -> str:
+    """What keeps a trusted certificate from all that a remote is for; "" for nothing."""
+    kind = str(entry.get("type") or "client")
+    restricted = "restricted to projects" if entry.get("restricted") else ""
+    return restricted if kind == "client" else f"of the type {kind}"
 
 
 def _namesakes(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[str]:
@@ -130,7 +140,8 @@ def _remote(
     pinned = folder.server_certificates.get(peer.name)
     certificate = facts.lxd.certificate
     lines = [f"created remote {folder.user} {peer.name}"]
-    pin_differs = certificate is None or pinned != certificate
+    # but for what an editor adds to its end
+    pin_differs = certificate is None or (pinned or "").strip() != certificate.strip()
     if pin_differs:
         lines.append(f"pin {folder.user} {peer.name} {encoded(certificate or '')}")
     entry_differs = now is None or {**ENTRY_DEFAULTS, **now} != {**(now or {}), **entry}

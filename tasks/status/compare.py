@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from tasks.actual import ClientFolder, HostFacts, Json, LxdFacts
 from tasks.errors import FleetError
@@ -45,7 +45,7 @@ def host_status(
         profiles=tuple(lxd.profiles),
         remotes={user: _remotes(folder, name) for user, folder in facts.clients.items()},
         containers=(
-            *(container_status(c, _state(c.name, facts), _image(c, lxd)) for c in declared),
+            *(_declared(c, facts) for c in declared),
             *(
                 _foreign(lxd.instances[i], lxd.images)
                 for i in foreign
@@ -55,8 +55,11 @@ def host_status(
     )
 
 
-def container_status(container: Container, state: str, image: str = "") -> ContainerStatus:
-    """A declared container in a state that its host told; ``image`` is what it was made from."""
+def container_status(
+    container: Container, state: str, image: str = "", profiles: Sequence[str] | None = None
+) -> ContainerStatus:
+    """A declared container as its host told; ``image`` is what it was made from, ``profiles`` are
+    those that it has, None where it is not there."""
     addresses = {
         network: str(attachment.address)
         for network, attachment in container.attachments.items()
@@ -68,8 +71,19 @@ def container_status(container: Container, state: str, image: str = "") -> Conta
         True,
         addresses,
         image or container.image,
-        container.profiles,
+        container.profiles if profiles is None else tuple(profiles),
+        wanted_profiles=container.profiles,
         wanted="running" if container.running else "stopped",
+    )
+
+
+def _declared(container: Container, facts: HostFacts) -> ContainerStatus:
+    instance = facts.lxd.instances.get(container.name)
+    return container_status(
+        container,
+        _state(container.name, facts),
+        _image(container, facts.lxd),
+        instance.get("profiles") or () if instance else None,
     )
 
 

@@ -18,7 +18,7 @@ class ContainerStatus:
     host has not, unknown where the host could not be asked. ``declared`` says whether the
     inventory has it on this host, ``wanted`` in which state (running or stopped); ``addresses``
     are the declared ones, ``image`` is what it was made from, the declared one where that is not
-    known.
+    known, ``profiles`` those that it has, ``wanted_profiles`` those declared.
     """
 
     name: str
@@ -27,6 +27,7 @@ class ContainerStatus:
     addresses: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     profiles: tuple[str, ...] = ()
+    wanted_profiles: tuple[str, ...] = ()
     wanted: str = ""
 
     @property

@@ -101,9 +101,17 @@ def _containers(containers: tuple[ContainerStatus, ...]) -> Table:
             state,
             _text("\n".join(container.addresses.values())),
             _text(container.image),
-            _text(", ".join(container.profiles) or "none"),
+            _assigned(container),
         )
     return table
+
+
+def _assigned(container: ContainerStatus) -> Text:
+    told = _text(", ".join(container.profiles) or "none")
+    if container.declared and container.profiles != container.wanted_profiles:
+        declared = ", ".join(container.wanted_profiles) or "none"
+        told.append(f", declared {declared}", style="bold red")
+    return told
 
 
 def _bridge(bridge: BridgeStatus) -> Text:

@@ -119,6 +119,9 @@ def mesh(report: Report) -> list[str]:
     proven = sum(outcome == "ok" for _, _, outcome in edges)
     parts = [f"{proven} of {len(edges)} edges proven"]
     parts += [f"{outcome}: {', '.join(missed[outcome])}" for outcome in sorted(missed)]
+    silent = [h.name for h in report.hosts.values() if h.kind == "lxd" and h.edges is None]
+    if silent:
+        parts.append(f"those from {', '.join(silent)} were not asked")
     return [f"remotes: {'; '.join(parts)}"]
 
 
