@@ -318,6 +318,7 @@ def test_a_stand_in_for_the_snap_gets_remotes_in_the_snaps_client_folder(lab: La
         lab.exec(SNAP_HOST, "cat >/var/snap/lxd/common/lxd/server.crt", input=server)
         client = certificate("host-01-root").encode()
         lab.exec(SNAP_HOST, f"cat >{folder}/client.crt", input=client)
+        lab.exec(SNAP_HOST, f"echo a key >{folder}/client.key")  # of a pair, or it is none
         facts = read()
         assert (facts.lxd.package, facts.clients["root"].path) == ("snap", folder)
         plan = plan_remotes(own, facts, [Peer(own, facts)], dry=False)
