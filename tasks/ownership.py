@@ -22,6 +22,12 @@ IMAGE_PROPERTY = "nornir-lxd-fleet"
 CONTROLLER = "nornir-lxd-fleet@"
 
 
+def trust_line(name: str, fingerprint: str | None) -> str:
+    """How an LXD host's list of what we created has a certificate that we had it trust: by its own
+    fingerprint, since a name has many; None is one that is still to be made."""
+    return f"trust {name} {fingerprint or '-'}"
+
+
 def created_by_us(document: Json) -> bool:
     """Whether a profile, instance or pool, as LXD's API gives it, carries our mark for it."""
     return mark_of(document) == str(document["name"])

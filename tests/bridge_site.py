@@ -201,11 +201,6 @@ class Site:
         return done.returncode == 0
 
 
-def steps(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a record says was done, without details."""
-    return [(step["action"], step["object"]) for step in record["steps"]]
-
-
 def instances(site: Site) -> dict[str, Any]:
     """LXD's own view of the host's containers."""
     listed = json.loads(site.sh("lxc list --format json"))

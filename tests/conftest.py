@@ -9,6 +9,7 @@ import pytest
 
 from tests.demo import Demo
 from tests.lab import Lab, why_not
+from tests.object_fleet import ObjectFleet, lab_objects
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +32,19 @@ def demo(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Demo:
     fleet = Demo(lab, tmp_path_factory.mktemp("state"))
     fleet.raise_from_nothing()
     return fleet
+
+
+@pytest.fixture(scope="module")
+def lab_hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectFleet]:
+    """Two lab hosts for LXD's objects; a module's, since other modules may reset the lab."""
+    yield from lab_objects(lab, tmp_path_factory.mktemp("objects"))
+
+
+@pytest.fixture
+def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
+    """The same without any object of these tests."""
+    lab_hosts.clean()
+    return lab_hosts
 
 
 @pytest.fixture

@@ -78,8 +78,3 @@ class LxdSite:
     def write_program(self, path: str, text: str) -> None:
         """An executable file on the host."""
         self.sh(f"mkdir -p {Path(path).parent}; cat >{path}; chmod 755 {path}", text)
-
-
-def steps(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """A record's steps as action and object."""
-    return [(step["action"], step["object"]) for step in record["steps"]]

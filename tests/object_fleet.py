@@ -214,7 +214,7 @@ def lab_container(name: str, on: str = FIRST, **fields: Any) -> Container:
 
 
 def lab_objects(lab: Lab, folder: Path) -> Iterator[ObjectFleet]:
-    """The body of a fixture: a module's, since other modules may reset the lab."""
+    """The body of the fixture ``lab_hosts``."""
     fleet = ObjectFleet(lab, folder)
     try:
         fleet.set_up()

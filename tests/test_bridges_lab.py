@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from nornir.core.inventory import Host
 
-from tests.bridge_site import ADDRESS, CONFIRM, INSTALLER, NAME, OURS, Site, steps
+from tests.bridge_site import ADDRESS, CONFIRM, INSTALLER, NAME, OURS, Site
 from tests.lab import Lab
+from tests.records import steps
 
 pytestmark = pytest.mark.lab
 

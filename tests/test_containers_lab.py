@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -20,7 +19,6 @@ from tasks.lxd_api.connection import api_of
 from tasks.ownership import CREATED_KEY
 from tasks.profiles import sync_profiles
 from tasks.state import StateFolder
-from tests.lab import Lab
 from tests.object_fleet import (
     FIRST,
     ROOT_DISK,
@@ -29,13 +27,7 @@ from tests.object_fleet import (
     ObjectFleet,
     lab_container,
     lab_image,
-    lab_objects,
 )
-
-
-@pytest.fixture(scope="module")
-def lab_hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectFleet]:
-    yield from lab_objects(lab, tmp_path_factory.mktemp("objects"))
 
 
 @pytest.fixture

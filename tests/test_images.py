@@ -25,8 +25,8 @@ from tasks.fingerprint import image_fingerprint
 from tasks.images import plan_images, sync_images
 from tasks.intent.model import Image, LxdHost, Ssh
 from tasks.ownership import IMAGE_PROPERTY
-from tests.lab import GATEWAY, Lab
-from tests.object_fleet import FIRST, ObjectFleet, lab_objects
+from tests.lab import GATEWAY
+from tests.object_fleet import FIRST, ObjectFleet
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "images.yaml").read_text())
 SERVER = "https://images.example.net"
@@ -96,17 +96,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def fingerprint_of(image: Image) -> str:
     assert image.metadata
     return image_fingerprint(image.metadata, image.rootfs)
-
-
-@pytest.fixture(scope="module")
-def lab_hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectFleet]:
-    yield from lab_objects(lab, tmp_path_factory.mktemp("objects"))
-
-
-@pytest.fixture
-def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
-    lab_hosts.clean()
-    return lab_hosts
 
 
 def tiny_image(folder: Path, content: str) -> Image:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +19,7 @@ from tasks.lxd_server import setup_lxd
 from tasks.remotes import prove_edges, sync_remotes
 from tasks.transport import shell_of
 from tests.lab import Lab
+from tests.records import steps
 from tests.spare_host import INSTALLER, NAME, SpareHost
 
 pytestmark = pytest.mark.lab
@@ -43,10 +43,6 @@ def spare(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SpareH
     host.write_inventory()
     yield host
     lab.remove(NAME)
-
-
-def steps(record: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(step["action"], step["object"]) for step in record["steps"]]
 
 
 def ask_edges(task: Task) -> Result:

@@ -15,7 +15,8 @@ import pytest
 import tasks.lxd_server
 from tests import snap_stand_in
 from tests.lab import Lab, image
-from tests.lxd_site import NAME, LxdSite, steps
+from tests.lxd_site import NAME, LxdSite
+from tests.records import steps
 
 pytestmark = pytest.mark.lab
 

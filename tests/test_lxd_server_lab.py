@@ -14,7 +14,8 @@ import pytest
 from tasks.intent.kernel import PRODUCTION
 from tests import zfs_stand_in
 from tests.lab import HOST_ADDRESSES, Lab
-from tests.lxd_site import NAME, LxdSite, steps
+from tests.lxd_site import NAME, LxdSite
+from tests.records import steps
 
 pytestmark = pytest.mark.lab
 

@@ -20,7 +20,6 @@ from tasks.profiles.reach import INSTANCE_ID
 from tasks.provision import provision
 from tasks.status import status
 from tasks.status.view import as_plain
-from tests.lab import Lab
 from tests.object_fleet import (
     FIRST,
     POOL,
@@ -30,20 +29,7 @@ from tests.object_fleet import (
     ObjectFleet,
     lab_container,
     lab_image,
-    lab_objects,
 )
-
-
-@pytest.fixture(scope="module")
-def lab_hosts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectFleet]:
-    yield from lab_objects(lab, tmp_path_factory.mktemp("objects"))
-
-
-@pytest.fixture
-def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
-    lab_hosts.clean()
-    return lab_hosts
-
 
 WEB = Profile(
     "obj-web",

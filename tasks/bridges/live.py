@@ -65,7 +65,7 @@ def _bridge(
     """What is missing of one bridge: one step that says all of it."""
     link = actual.links.get(bridge.name)
     member = member_of(wanted, bridge)
-    attachment = wanted.attachments.get(bridge.network, Attachment(bridge.network))
+    attachment = wanted.attachment_on(bridge)
     if link and link.kind != "bridge":
         raise FleetError(
             f"{bridge.name} is there already and is no bridge",
@@ -217,7 +217,7 @@ def _unplugged(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[S
 def _former_addresses(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[Step[Words]]:
     """The addresses that our file gave a bridge and no longer does."""
     for bridge in wanted.bridges:
-        attachment = wanted.attachments.get(bridge.network, Attachment(bridge.network))
+        attachment = wanted.attachment_on(bridge)
         link = actual.links.get(bridge.name, Link(bridge.name))
         for address in former.addresses(bridge.name):
             if address in link.addresses and address not in attachment.addresses:
@@ -227,7 +227,7 @@ def _former_addresses(wanted: LxdHost, actual: HostFacts, former: Former) -> Ite
 
 def _former_routes(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[Step[Words]]:
     for bridge in wanted.bridges:
-        attachment = wanted.attachments.get(bridge.network, Attachment(bridge.network))
+        attachment = wanted.attachment_on(bridge)
         for route in former.routes(bridge.name):
             ours = any((route.to, route.via) == (r.to, r.via) for r in attachment.all_routes)
             if not ours and any(_is_there(route, there, bridge.name) for there in actual.routes):

@@ -9,7 +9,7 @@ import yaml
 
 from tasks.bridges.former import Departed
 from tasks.bridges.naming import member_of
-from tasks.intent.model import Attachment, Bridge, LxdHost, Route
+from tasks.intent.model import Bridge, LxdHost, Route
 
 #: What Linux gives an Ethernet interface, in bytes.
 DEFAULT_MTU = 1500
@@ -29,26 +29,13 @@ def render_netplan(host: LxdHost, departed: Departed | None = None) -> str:
         departed: what the file had before and the inventory no longer has; kept as it was.
     """
     departed = departed or Departed()
-    ethernets = {
-        host.nics[role]: _member(host, [b for b in host.bridges if b.nic == role])
-        for role in dict.fromkeys(b.nic for b in host.bridges if b.nic)
-    }
-    vlans = {
-        member_of(host, bridge): {
-            "id": bridge.vlan,
-            "link": host.nics[bridge.nic],
-            **_member(host, [bridge]),
-        }
-        for bridge in host.bridges
-        if bridge.nic and bridge.vlan is not None
-    }
-    bridges = {bridge.name: _bridge(host, bridge) for bridge in host.bridges}
+    given = _definitions(host)
     network: dict[str, Any] = {
         "version": 2,
         "renderer": "networkd",
-        "ethernets": {**ethernets, **departed.ethernets},
-        "vlans": {**vlans, **departed.vlans},
-        "bridges": {**bridges, **departed.bridges},
+        "ethernets": {**given["ethernets"], **departed.ethernets},
+        "vlans": {**given["vlans"], **departed.vlans},
+        "bridges": {**given["bridges"], **departed.bridges},
     }
     wanted = {"network": {key: value for key, value in network.items() if value}}
     return HEADER + yaml.safe_dump(wanted, sort_keys=False, default_flow_style=False)
@@ -56,12 +43,30 @@ def render_netplan(host: LxdHost, departed: Departed | None = None) -> str:
 
 def mtus_of(host: LxdHost) -> dict[str, int | None]:
     """The MTU that our file gives each link of a host; None for none."""
-    network = yaml.safe_load(render_netplan(host))["network"]
     return {
         name: body.get("mtu")
-        for kind in ("ethernets", "vlans", "bridges")
-        for name, body in network.get(kind, {}).items()
+        for bodies in _definitions(host).values()
+        for name, body in bodies.items()
     }
+
+
+def _definitions(host: LxdHost) -> dict[str, Mapping[str, Mapping[str, Any]]]:
+    """The NICs, vlans and bridges of a host by their kind in netplan, then by name."""
+    ethernets = {
+        host.nics[role]: _member(host, [b for b in host.bridges if b.nic == role])
+        for role in dict.fromkeys(b.nic for b in host.bridges if b.nic)
+    }
+    vlans = {
+        member: {
+            "id": bridge.vlan,
+            "link": host.nics[bridge.nic],
+            **_member(host, [bridge]),
+        }
+        for bridge in host.bridges
+        if bridge.nic and bridge.vlan is not None and (member := member_of(host, bridge))
+    }
+    bridges = {bridge.name: _bridge(host, bridge) for bridge in host.bridges}
+    return {"ethernets": ethernets, "vlans": vlans, "bridges": bridges}
 
 
 def _member(host: LxdHost, bridges: list[Bridge]) -> dict[str, Any]:
@@ -82,7 +87,7 @@ def _beside(host: LxdHost, bridges: list[Bridge]) -> list[Bridge]:
 
 
 def _bridge(host: LxdHost, bridge: Bridge) -> Mapping[str, Any]:
-    attachment = host.attachments.get(bridge.network, Attachment(bridge.network))
+    attachment = host.attachment_on(bridge)
     member = member_of(host, bridge)
     wanted: dict[str, Any] = {"interfaces": [member]} if member else {}
     if attachment.mac:

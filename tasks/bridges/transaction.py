@@ -23,7 +23,7 @@ from tasks.bridges.live import Words
 from tasks.bridges.naming import member_of
 from tasks.errors import DeadlineError, FleetError, UnchangedError, UnreachableError
 from tasks.facts.host import facts_of
-from tasks.intent.model import Attachment, LxdHost
+from tasks.intent.model import LxdHost
 from tasks.onhost import on_host, script_of
 from tasks.plan import Plan
 from tasks.run import run_of
@@ -152,8 +152,7 @@ class NetworkChange:
             for link in dict.fromkeys((bridge.name, member_of(self.wanted, bridge), nic)):
                 if link:
                     yield from ("link", link)
-            attachment = self.wanted.attachments.get(bridge.network, Attachment(bridge.network))
-            for route in attachment.all_routes:
+            for route in self.wanted.attachment_on(bridge).all_routes:
                 if route.to.prefixlen == 0:
                     known = any(route.via == there.via for there in self.before.routes)
                     age = "old" if known else "new"
@@ -169,8 +168,7 @@ class NetworkChange:
             for word in words
         ]
         for bridge in self.wanted.bridges:
-            attachment = self.wanted.attachments.get(bridge.network)
-            address = attachment.address if attachment else None
+            address = self.wanted.attachment_on(bridge).address
             member = member_of(self.wanted, bridge)
             words += ["await", bridge.name, member or "-", str(address) if address else "-"]
         script = on_host("start_network", *words)

@@ -51,6 +51,15 @@ def facts_of(host: Host, *, fresh: bool = False) -> HostFacts:
         return facts
 
 
+def facts_or_none(host: Host) -> HostFacts | None:
+    """The facts of an LXD host, as :func:`facts_of` has them; None where it cannot be read, which
+    is that host's own failure and none of those that look at it."""
+    try:
+        return facts_of(host)
+    except FleetError:
+        return None
+
+
 def gather_facts(task: Task, refresh: bool = False) -> Result:
     """Read an LXD host. It changes nothing.
 

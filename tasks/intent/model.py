@@ -311,6 +311,10 @@ class LxdHost(Machine):
 
     kind = "lxd"
 
+    def attachment_on(self, bridge: Bridge) -> Attachment:
+        """What the host has on one of its bridges; nothing at all where it declares nothing."""
+        return self.attachments.get(bridge.network, Attachment(bridge.network))
+
     @property
     def api_port(self) -> int:
         """The TCP port of the LXD API."""

@@ -21,6 +21,7 @@ from tasks.lxd_server.package import (
 )
 from tasks.lxd_server.pools import plan_pool
 from tasks.lxd_server.writes import LxdWrite, OnHost, Request
+from tasks.ownership import trust_line
 from tasks.plan import Plan, Step, mapping_diff, text_diff
 
 #: The port that LXD takes where its address has none.
@@ -150,12 +151,12 @@ def _former_controllers(
     now = fingerprint_of(controller.certificate) if controller.certificate else None
     what = f"certificate {controller.name}"
     for fingerprint in sorted(entry["fingerprint"] for entry in actual.lxd.certificates):
-        line = f"{controller.name} {fingerprint}"
-        if fingerprint == now or f"trust {line}" not in actual.created:
+        if fingerprint == now or trust_line(controller.name, fingerprint) not in actual.created:
             continue
         if prune:
             detail = f"{fingerprint[:12]}, no longer this controller's"
-            yield Step("distrust", what, OnHost("distrust", line), detail)
+            write = OnHost("distrust", f"{controller.name} {fingerprint}")
+            yield Step("distrust", what, write, detail)
         else:
             yield (
                 f"{what} ({fingerprint[:12]}) is trusted and no longer this controller's; "

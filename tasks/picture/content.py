@@ -79,8 +79,7 @@ def _box(intent: Intent, status: ContainerStatus, instance: Json) -> Box:
 
 def bar_label(host: LxdHost, bridge: Bridge) -> str:
     """A bridge's name and the host's address on it."""
-    attachment = host.attachments.get(bridge.network)
-    address = attachment.address if attachment else None
+    address = host.attachment_on(bridge).address
     return f"{bridge.name} {address}" if address else bridge.name
 
 
@@ -89,7 +88,7 @@ def told_of(host: LxdHost, facts: HostFacts | None, *, read: bool) -> str:
     told = [host.site] if host.site else []
     told.append(host.ssh.hostname)
     if facts:
-        version = facts.lxd.server.get("environment", {}).get("server_version")
+        version = facts.lxd.version
         told.append(f"LXD {version}" if version else "LXD does not answer")
     elif read:
         told.append("not read")

@@ -6,9 +6,7 @@ from typing import Any
 
 from nornir.core.task import Result, Task
 
-from tasks.actual import HostFacts
-from tasks.errors import FleetError
-from tasks.facts.host import facts_of
+from tasks.facts.host import facts_or_none
 from tasks.facts.lxd import lxd_facts_of
 from tasks.profiles.across import compare_across
 from tasks.run import run_of
@@ -31,14 +29,8 @@ def compare_profiles(task: Task) -> Result:
     """
     run, name = run_of(task), task.host.name
     own = lxd_facts_of(task.host)  # before the others, whom their own threads are reading
-    read: dict[str, HostFacts] = {}
-    for host in run.intent.lxd_hosts:
-        try:
-            facts = facts_of(run.hosts[host])
-        except FleetError:
-            continue
-        if facts.lxd.running:
-            read[host] = facts
+    facts = {host: facts_or_none(run.hosts[host]) for host in run.intent.lxd_hosts}
+    read = {host: found for host, found in facts.items() if found and found.lxd.running}
     declared = {host: run.intent.lxd_hosts[host].profiles for host in run.intent.lxd_hosts}
     found: dict[str, dict[str, Any]] = {
         profile.name: {

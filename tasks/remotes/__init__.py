@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts
 from tasks.errors import FleetError
-from tasks.facts.host import facts_of
+from tasks.facts.host import facts_of, facts_or_none
 from tasks.facts.lxd import answering
 from tasks.onhost import on_host
 from tasks.outcome import converge
@@ -68,14 +67,6 @@ def sync_remotes(task: Task, dry_run: bool | None = None, prune: bool = False) -
 def _peers(run: Run, own: HostFacts) -> list[Peer]:
     """All LXD hosts with what this run has read of them; one that was not read yet is read now."""
     return [
-        Peer(wanted, own if name == own.name else _facts_or_none(run.hosts[name]))
+        Peer(wanted, own if name == own.name else facts_or_none(run.hosts[name]))
         for name, wanted in run.intent.lxd_hosts.items()
     ]
-
-
-def _facts_or_none(peer: Host) -> HostFacts | None:
-    """What a peer is like; one that cannot be read is its own failure, not that of others."""
-    try:
-        return facts_of(peer)
-    except FleetError:
-        return None

@@ -50,10 +50,11 @@ def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
         user, peer, status, auth, *said = line.split(" ")
         text = base64.b64decode("".join(said)).decode(errors="replace").strip()
         outcome = outcome_of(int(status), auth, text)
-        if outcome == "failed" and _is_down(run, peer):
-            outcome = "unreachable"  # it never had a remote to it, say
+        excused = outcome in ("failed", "unreachable") and _is_down(run, peer)
+        if excused:
+            outcome = "unreachable"  # failed: it never had a remote to it, say
         heard.append((peer, outcome))
-        if outcome != "ok" and not (outcome == "unreachable" and _is_down(run, peer)):
+        if outcome != "ok" and not excused:
             failures.append(_line(user, peer, outcome, text))
     return worst_by_peer(heard), failures
 

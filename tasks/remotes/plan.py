@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from tasks.actual import ClientFolder, HostFacts, Json
 from tasks.certificate import fingerprint_of
 from tasks.intent.model import LxdHost
+from tasks.ownership import trust_line
 from tasks.plan import Plan, Step, text_diff
 from tasks.remotes.client_config import remotes_of
 from tasks.remotes.departed import plan_departed
@@ -73,7 +74,7 @@ def _trust(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[Step[Rem
             # remembered first: killed in between, it would never be known as ours
             lines = (
                 *((f"untrust {fingerprint}",) if limits else ()),
-                f"created {_trusted(name, fingerprint)}",
+                f"created {trust_line(name, fingerprint)}",
                 f"trust {name} {encoded(folder.certificate or '')}",
             )
             detail = fingerprint[:12] if fingerprint else TO_BE_MADE
@@ -84,11 +85,11 @@ def _trust(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[Step[Rem
                 detail=f"{detail}, which is {limits} now" if limits else detail,
             )
         for old in _former(actual, name, fingerprint):
-            if _trusted(name, old) in actual.created:
+            if trust_line(name, old) in actual.created:
                 yield Step(
                     "distrust",
                     f"certificate {name}",
-                    RemotesWrite((f"untrust {old}",), last=(f"forget {_trusted(name, old)}",)),
+                    RemotesWrite((f"untrust {old}",), last=(f"forget {trust_line(name, old)}",)),
                     detail=f"{old[:12]}, the former one of that name",
                 )
 
@@ -107,7 +108,7 @@ def _namesakes(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[str]
         folder = facts.clients.get(user)
         fingerprint = fingerprint_of(folder.certificate) if folder and folder.certificate else None
         for old in _former(actual, name, fingerprint):
-            if _trusted(name, old) not in actual.created:
+            if trust_line(name, old) not in actual.created:
                 yield (
                     f"another certificate is trusted as {name}, not by us, and stays; if it is no "
                     f"longer wanted: lxc config trust remove {old[:12]}"
@@ -121,11 +122,6 @@ def _former(actual: HostFacts, name: str, fingerprint: str | None) -> list[str]:
         for entry in actual.lxd.certificates
         if fingerprint and entry["name"] == name and entry["fingerprint"] != fingerprint
     ]
-
-
-def _trusted(name: str, fingerprint: str | None) -> str:
-    """How the host's list of what we created has a certificate: by itself, a name has many."""
-    return f"trust {name} {fingerprint or '-'}"
 
 
 def _remote(
