@@ -164,15 +164,20 @@ class UserFacts:
     home: str
     groups: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
+    uid: int = -1
 
 
 @dataclass(frozen=True)
 class UnitFacts:
-    """A systemd unit as ``systemctl show`` has it: LoadState, UnitFileState, ActiveState."""
+    """A systemd unit as ``systemctl show`` has it: LoadState, UnitFileState, ActiveState.
+
+    ``stale`` is its NeedDaemonReload: its file changed since systemd read it.
+    """
 
     load: str = "not-found"
     enabled: str = ""
     active: str = "inactive"
+    stale: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,9 @@ class MachineFacts:
     error; ``network_tool`` is what configures its network: netplan, ifupdown or networkd.
     ``packages`` holds the installed versions of those asked for, ``pending_restarts`` the
     services whose restart an earlier run did not come to, ``pings`` the answers by address, empty
-    on a machine without ping.
+    on a machine without ping. ``lang`` is the system's locale, ``locale_known`` whether the one
+    that was asked for is generated. ``groups`` has the numbers of the groups asked for, ``sysctl``
+    the kernel settings, ``configured`` the files that a configuration of ours has written.
     """
 
     name: str
@@ -199,9 +206,14 @@ class MachineFacts:
     default_routes: tuple[tuple[str, str], ...] = ()
     timezone: str = ""
     zone_known: bool = False
+    lang: str = ""
+    locale_known: bool = False
     packages: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileFacts] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
     users: Mapping[str, UserFacts] = field(default_factory=dict)
+    sysctl: Mapping[str, str] = field(default_factory=dict)
+    configured: tuple[str, ...] = ()
     units: Mapping[str, UnitFacts] = field(default_factory=dict)
     pending_restarts: tuple[str, ...] = ()
     pings: Mapping[str, bool] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts, UnitFacts
-from tasks.configure.plan import ACTIVE
+from tasks.configure.services import ACTIVE
 from tasks.facts.machine import read_machine
 from tasks.intent.model import Attachment, Container, Intent, LxdHost, Machine
 from tasks.outcome import failure, record, result_of

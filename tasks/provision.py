@@ -177,7 +177,10 @@ class _Provision:
 
     def _third_legs(self, machine: str) -> Sequence[Leg]:
         bootstrap = bootstrap_container if machine in self.intent.containers else bootstrap_host
-        legs = [Leg("bootstrap", bootstrap), Leg("configure", configure_system)]
+        legs = [
+            Leg("bootstrap", bootstrap),
+            Leg("configure", configure_system, {"prune": self.prune}),
+        ]
         # what is only planned cannot be proven
         return legs if self.nr.data.dry_run else [*legs, Leg("prove", prove_machine)]
 

@@ -9,17 +9,16 @@ from tasks.bootstrap.network import network_files, resolv_conf
 from tasks.intent.model import Attachment, Container, File, Image, Interface, Machine
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT, file_step, keys_step
+from tasks.machine.host_name import plan_host_name
 from tasks.machine.paths import (
     FIRST_UPGRADE,
-    HOSTNAME,
-    HOSTS,
     HUSHLOGIN,
     RESOLV_CONF,
     ROOT_KEYS,
     SSH_UNITS,
-    is_foreign,
+    is_ours,
 )
-from tasks.plan import Plan, Step, mapping_diff, text_diff
+from tasks.plan import Plan, Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
 
@@ -35,7 +34,8 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     if ours and static:
         steps += _network(static, actual)
     steps += _resolver(container, static, actual, ours=ours)
-    steps += _names(container, actual)
+    if actual.over:
+        steps += plan_host_name(container, container.name, actual)
     steps += _first_upgrade(container, actual)
     steps += _packages(container, actual)
     steps += _root(container, actual)
@@ -127,47 +127,13 @@ def _resolver(
     """A link belongs to a resolver, which the network's own tool tells the nameservers."""
     wanted = resolv_conf(static)
     held = actual.files.get(RESOLV_CONF, ABSENT)
-    if not wanted or held.kind == "link" or not _is_ours(RESOLV_CONF, container):
+    if not wanted or held.kind == "link" or not is_ours(RESOLV_CONF, container):
         return
     if not ours and (not actual.over or b"nameserver" in (held.content or b"")):
         return  # cloud-init has seen to it, or will
     step = _open_file_step(File(RESOLV_CONF, wanted), actual)
     if step:
         yield step
-
-
-def _names(container: Container, actual: MachineFacts) -> Steps:
-    """The machine's own name, where LXD or the image have not seen to it."""
-    if not actual.over:
-        return
-    name = container.name
-    named = actual.files.get(HOSTNAME, ABSENT).content or b""
-    step = _open_file_step(File(HOSTNAME, f"{name}\n"), actual)
-    is_named = named.decode(errors="replace").strip().split(".")[0] == name
-    if step and not is_named and _is_ours(HOSTNAME, container):
-        yield step
-    if actual.hostname.split(".")[0] != name:
-        yield Step(
-            "update",
-            "host name",
-            (Call("set_hostname", (name,)),),
-            diff=mapping_diff({"name": actual.hostname}, {"name": name}, "host name"),
-        )
-    known = (actual.files.get(HOSTS, ABSENT).content or b"").decode(errors="replace")
-    if name not in known.split() and _is_ours(HOSTS, container):
-        line = f"127.0.1.1 {name}\n"
-        yield Step(
-            "update",
-            f"file {HOSTS}",
-            (Call("add_lines", (HOSTS,), line.encode()),),
-            diff=text_diff(known, f"{known.rstrip()}\n{line}", HOSTS),
-        )
-
-
-def _is_ours(path: str, machine: Machine) -> bool:
-    """What the configuration declares itself is left to it, what is foreign to whom it belongs."""
-    declared = any(file.path == path for file in machine.configure.files)
-    return not declared and not is_foreign(path, machine)
 
 
 def _open_file_step(file: File, actual: MachineFacts) -> Step[Calls] | None:

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasks.machine.managed import managed_files
+from tasks.machine.paths import setting_path
 from tasks.mistakes import Mistakes, Place
 
 if TYPE_CHECKING:
     from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Intent, Machine
+    from tasks.intent.model import Intent, LxdHost, Machine
 
 
 def check_ownership(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> None:
     """Check every machine's files against what it leaves to others."""
     for name in intent.names():
         machine = intent.machine(name)
-        files = inventory.hosts[name].data.get("configure", {}).get("files", {})
-        ours = [(path, inventory.host_place(name, "configure", "files", path)) for path in files]
+        ours = []
+        declared: dict[str, Place] = {}
+        for managed in managed_files(machine.configure):
+            path, keys = managed.file.path, (managed.table, managed.name)
+            place = inventory.host_place(name, "configure", *(key for key in keys if key))
+            if path in declared:
+                mistakes.add(
+                    place,
+                    f"{path} is declared twice",
+                    f"leave it to {declared[path].key}, or take that out",
+                    host=name,
+                )
+            declared.setdefault(path, place)
+            ours.append((path, place))
+        for key in machine.configure.sysctl:
+            ours.append((setting_path(key), inventory.host_place(name, "configure", "sysctl", key)))
+        if machine.configure.hostname and name in intent.containers:
+            mistakes.add(
+                inventory.host_place(name, "configure", "hostname"),
+                "a container is called what the inventory calls it",
+                "leave it out, or give the container another name",
+                host=name,
+            )
         host = intent.lxd_hosts.get(name)
         if host is not None:
+            _check_kernel(host, inventory, mistakes)
             replaces = inventory.host_place(name, "netplan", "replaces")
             netplan = {path: replaces.at(n) for n, path in enumerate(host.netplan.replaces)}
             if host.netplan.file in netplan:
@@ -37,6 +61,21 @@ def check_ownership(intent: Intent, inventory: Inventory, mistakes: Mistakes) ->
             ours += [*netplan.items(), (host.netplan.file, inventory.host_place(name, "foreign"))]
         for path, place in ours:
             _check_foreign(machine, path, place, mistakes)
+
+
+def _check_kernel(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> None:
+    """One table for each kernel setting of an LXD host; its LXD's own are foreign to nobody."""
+    for key in host.configure.sysctl:
+        if key in host.lxd.kernel.keys:
+            mistakes.add(
+                inventory.host_place(host.name, "configure", "sysctl", key),
+                f"{key} is declared by lxd.kernel too",
+                "write it there alone",
+                host=host.name,
+            )
+    for key in host.lxd.kernel.exact:
+        place = inventory.host_place(host.name, "lxd", "kernel", key)
+        _check_foreign(host, setting_path(key), place, mistakes)
 
 
 def _check_foreign(machine: Machine, path: str, place: Place, mistakes: Mistakes) -> None:

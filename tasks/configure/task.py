@@ -18,8 +18,9 @@ from tasks.transport import shell_of
 DEADLINE = 900.0
 
 
-def configure_system(task: Task, dry_run: bool | None = None) -> Result:
-    """Bring timezone, packages, files, users and services of a machine to what is declared.
+def configure_system(task: Task, dry_run: bool | None = None, prune: bool = False) -> Result:
+    """Bring what ``configure`` declares of a machine about: repositories, packages, host name,
+    time zone, locale, groups, users, files, kernel settings, cron jobs and services.
 
     A service is restarted only when a file that names it changed, once, after all files. A file
     whose validation fails goes back to what it was, and the phase fails. What the phase before
@@ -28,6 +29,8 @@ def configure_system(task: Task, dry_run: bool | None = None) -> Result:
     Arguments:
         dry_run: only say what would be done; a container that does not exist yet is planned from
             nothing, of one that is stopped nothing is foreseen.
+        prune: take back files that we wrote and that left the inventory, which are only noted
+            otherwise; what was there before comes back.
 
     ``Result.result`` is the phase's record (see :func:`tasks.outcome.record`).
     """
@@ -47,7 +50,7 @@ def configure_system(task: Task, dry_run: bool | None = None) -> Result:
 
     def plan(fresh: bool) -> Plan[Calls]:
         why = why_not_foreseen(host) if dry and host.name not in run.machines else ""
-        return Plan(notes=(why,)) if why else plan_configuration(machine, read())
+        return Plan(notes=(why,)) if why else plan_configuration(machine, read(), prune=prune)
 
     def apply(plan: Plan[Calls]) -> None:
         apply_calls(shell_of(host), "configure", plan, clock)

@@ -1,48 +1,68 @@
-"""Unix users: made, never removed; groups and keys added, never taken away."""
+"""Unix groups and users: made and mended, removed only where they are declared absent.
+
+A user's groups and keys are added to those it has; with ``only_keys`` its keys are those declared.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tasks.actual import MachineFacts, UserFacts
-from tasks.intent.model import File, User
+from tasks.errors import FleetError
+from tasks.intent.model import Group, User
 from tasks.machine.change import Call, Calls
-from tasks.machine.files import keys_step
-from tasks.machine.paths import sudoers_file
+from tasks.machine.files import all_keys_step, keys_step
 from tasks.plan import Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
 
 
-def sudoers(user: User) -> File:
-    """The file that lets a user become root without a password; see sudoers(5)."""
-    return File(
-        sudoers_file(user.name),
-        f"# Managed by nornir-lxd-fleet.\n{user.name} ALL=(ALL:ALL) NOPASSWD: ALL\n",
-        mode="0440",
-        validate="visudo -cqf %s",
-    )
+def plan_group(group: Group, actual: MachineFacts) -> Steps:
+    """Make a group, or remove it.
+
+    Raises :class:`FleetError` for another number than the declared one: what belongs to the group
+    would belong to nobody.
+    """
+    now = actual.groups.get(group.name)
+    if group.absent:
+        if now is not None:
+            yield Step(
+                "remove",
+                f"group {group.name}",
+                (Call("remove_group", (group.name,)),),
+                diff=mapping_diff({"gid": now}, {}, f"group {group.name}"),
+            )
+        return
+    if now is None:
+        options = ("--gid", str(group.gid)) if group.gid is not None else ()
+        yield Step(
+            "create",
+            f"group {group.name}",
+            (Call("make_group", (group.name, *options, *_system(group))),),
+            diff=mapping_diff({}, {"gid": group.gid or "free"}, f"group {group.name}"),
+        )
+    elif group.gid is not None and now != group.gid:
+        raise _renumbered(f"group {group.name}", now, group.gid, actual.name, "groupmod --gid")
 
 
 def plan_user(user: User, actual: MachineFacts) -> Steps:
-    """What a user lacks."""
+    """What a user lacks, or its removal; its home stays.
+
+    Raises :class:`FleetError` for another number than the declared one.
+    """
     now = actual.users.get(user.name)
+    if user.absent:
+        if now is not None:
+            yield Step(
+                "remove",
+                f"user {user.name}",
+                (Call("remove_user", (user.name,)),),
+                f"{now.home} stays",
+                mapping_diff({"shell": now.shell}, {}, f"user {user.name}"),
+            )
+        return
     held = now or UserFacts(shell="", home="")
-    if now is None:
-        yield Step(
-            "create",
-            f"user {user.name}",
-            (Call("make_user", (user.name, user.shell)),),
-            diff=mapping_diff({}, {"shell": user.shell}, f"user {user.name}"),
-        )
-    elif now.shell != user.shell:
-        yield Step(
-            "update",
-            f"user {user.name}",
-            (Call("set_shell", (user.name, user.shell)),),
-            "shell",
-            mapping_diff({"shell": now.shell}, {"shell": user.shell}, f"user {user.name}"),
-        )
+    yield from _account(user, now, actual.name)
     missing = [group for group in user.groups if group not in held.groups]
     if missing:
         wanted = [*held.groups, *missing]
@@ -53,6 +73,50 @@ def plan_user(user: User, actual: MachineFacts) -> Steps:
             ", ".join(missing),
             mapping_diff({"groups": list(held.groups)}, {"groups": wanted}, f"user {user.name}"),
         )
-    keys = keys_step(user.name, user.keys, held.keys)
+    step = all_keys_step if user.only_keys else keys_step
+    keys = step(user.name, user.keys, held.keys)
     if keys:
         yield keys
+
+
+def _account(user: User, now: UserFacts | None, where: str) -> Steps:
+    name = f"user {user.name}"
+    wanted = {"shell": user.shell}
+    if user.home is not None:
+        wanted["home"] = user.home
+    if now is None:
+        if user.uid is not None:
+            wanted["uid"] = str(user.uid)
+        options = [word for key, value in wanted.items() for word in (_OPTIONS[key], value)]
+        call = Call("make_user", (user.name, *options, *_system(user)))
+        yield Step("create", name, (call,), diff=mapping_diff({}, wanted, name))
+        return
+    if user.uid is not None and now.uid != user.uid:
+        raise _renumbered(name, now.uid, user.uid, where, "usermod --uid")
+    held = {"shell": now.shell, "home": now.home}
+    differs = {key: value for key, value in wanted.items() if held[key] != value}
+    if differs:
+        options = [word for key, value in differs.items() for word in (_OPTIONS[key], value)]
+        yield Step(
+            "update",
+            name,
+            (Call("change_user", (user.name, *options)),),
+            ", ".join(differs) + (f", {now.home} stays" if "home" in differs else ""),
+            mapping_diff({key: held[key] for key in differs}, differs, name),
+        )
+
+
+#: Options of useradd(8) and usermod(8) alike.
+_OPTIONS = {"shell": "-s", "home": "-d", "uid": "-u"}
+
+
+def _system(owner: Group | User) -> tuple[str, ...]:
+    return ("--system",) if owner.system else ()
+
+
+def _renumbered(what: str, now: int, wanted: int, where: str, command: str) -> FleetError:
+    return FleetError(
+        f"{what} has the number {now} and {wanted} is declared: its files would be left behind",
+        where=where,
+        remedy=f"declare {now}, or renumber it and its files by hand ({command} {wanted} ...)",
+    )

@@ -86,15 +86,18 @@ def read_machine(
     shell: Shell, machine: Machine, *, deadline: float = DEADLINE, pings: Sequence[str] = ()
 ) -> MachineFacts:
     """Read a machine in one exchange; ``pings`` are addresses to try from there."""
-    paths, units = read_paths(machine), read_units(machine)
+    units = read_units(machine)
     wanted = machine.configure
     asked: dict[str, Sequence[str]] = {
         "wait": (str(int(deadline)),) if isinstance(machine, Container) else (),
-        "path": paths,
+        "path": read_paths(machine),
         "package": read_packages(machine),
         "unit": units,
         "user": [user.name for user in wanted.users],
+        "group": [group.name for group in wanted.groups],
+        "sysctl": list(wanted.sysctl),
         "zone": (wanted.timezone,) if wanted.timezone else (),
+        "locale": (wanted.locale,) if wanted.locale else (),
         "ping": pings,
     }
     arguments = [
@@ -112,7 +115,7 @@ def read_machine(
         said = done.stderr.decode(errors="replace").strip()
         raise DeadlineError(said, where=machine.name, remedy="look at cloud-init status there")
     done.check(machine.name, "reading the machine", "the phase containers makes and starts it")
-    return parse_machine(machine.name, done.text, paths=paths, units=units)
+    return parse_machine(machine.name, done.text, units=units)
 
 
 def is_known(host: Host, container: Container) -> bool:

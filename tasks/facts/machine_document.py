@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import tarfile
 from collections.abc import Sequence
 from ipaddress import ip_interface
 from itertools import pairwise
@@ -13,10 +15,8 @@ from tasks.errors import CommandError
 from tasks.intent.model import Interface
 
 
-def parse_machine(
-    name: str, text: str, *, paths: Sequence[str], units: Sequence[str]
-) -> MachineFacts:
-    """The facts of the machine ``name``; ``paths`` and ``units`` in the order they were asked for.
+def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts:
+    """The facts of the machine ``name``; ``units`` in the order they were asked for.
 
     Raises :class:`CommandError` where the answer breaks off.
     """
@@ -45,8 +45,13 @@ def parse_machine(
         default_routes=tuple(_route(words) for words in words_of("route")),
         timezone=only["timezone"],
         zone_known="zone_known" in only,
+        lang=only.get("lang", ""),
+        locale_known="locale_known" in only,
         packages={words[0]: words[1] for words in words_of("package")},
-        files={paths[int(words[0])]: _file(words[1:]) for words in words_of("file")},
+        files=_files(words_of("file"), only.get("contents", "")),
+        groups={words[0]: int(words[1]) for words in words_of("group")},
+        sysctl={words[0]: " ".join(words[1:]) for words in words_of("sysctl")},
+        configured=tuple(all_of("configured")),
         users={words[0]: _user(words[1:]) for words in words_of("user")},
         units=_units(all_of("unit"), units),
         pending_restarts=tuple(all_of("pending")),
@@ -70,25 +75,46 @@ def _errors(result: str) -> str:
         return result.strip()
 
 
-def _file(words: Sequence[str]) -> FileFacts:
-    kind, owner, group, mode, unproven, sha256 = words[:6]
-    content = words[6] if len(words) > 6 else "-"  # an empty file's content is no word
-    return FileFacts(
-        kind=kind,
-        owner=owner,
-        group=group,
-        mode=mode.zfill(4),
-        content=_bytes(content) if kind == "file" and sha256 == "-" else None,
-        sha256="" if sha256 == "-" else sha256,
-        unproven=unproven == "yes",
-    )
+#: S_IFMT, S_IFREG and S_IFLNK of inode(7).
+_KIND, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
+
+
+def _files(lines: Sequence[Sequence[str]], contents: str) -> dict[str, FileFacts]:
+    """Files by their path: owner, group, raw mode (hexadecimal), unproven, sha256 or -, path."""
+    read = _contents(contents)
+    found = {}
+    for owner, group, raw, unproven, sha256, path in lines:
+        mode = int(raw, 16)
+        kind = {_REGULAR: "file", _LINK: "link"}.get(mode & _KIND, "other")
+        found[path] = FileFacts(
+            kind=kind,
+            owner=owner,
+            group=group,
+            mode=f"{mode & 0o7777:04o}",
+            content=read.get(path) if kind == "file" else None,
+            sha256="" if sha256 == "-" else sha256,
+            unproven=unproven == "yes",
+        )
+    return found
+
+
+def _contents(encoded: str) -> dict[str, bytes]:
+    """The files of a gzipped tar by their path."""
+    if not encoded:
+        return {}
+    found = {}
+    with tarfile.open(fileobj=io.BytesIO(_bytes(encoded)), mode="r:gz") as archive:
+        for member in archive:
+            file = archive.extractfile(member) if member.isreg() else None
+            if file:
+                found[f"/{member.name.lstrip('/')}"] = file.read()
+    return found
 
 
 def _user(words: Sequence[str]) -> UserFacts:
-    shell, home, keys, *groups = words
-    return UserFacts(
-        shell=shell, home=home, groups=tuple(groups), keys=tuple(_text(keys).splitlines())
-    )
+    shell, home, uid, keys, *groups = words
+    lines = tuple(_text(keys).splitlines())
+    return UserFacts(shell=shell, home=home, groups=tuple(groups), keys=lines, uid=int(uid))
 
 
 def _units(lines: Sequence[str], names: Sequence[str]) -> dict[str, UnitFacts]:
@@ -102,7 +128,12 @@ def _units(lines: Sequence[str], names: Sequence[str]) -> dict[str, UnitFacts]:
             blocks.append({})
     found = [block for block in blocks if block]
     return {
-        name: UnitFacts(block["LoadState"], block.get("UnitFileState", ""), block["ActiveState"])
+        name: UnitFacts(
+            block["LoadState"],
+            block.get("UnitFileState", ""),
+            block["ActiveState"],
+            block.get("NeedDaemonReload") == "yes",
+        )
         for name, block in zip(names, found, strict=False)
     }
 

@@ -1,29 +1,21 @@
-"""What all machines have: SSH, networks, bootstrap, configuration, health, maintenance."""
+"""What all machines have but their configuration: SSH, networks, bootstrap, health."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 from tasks.intent.merge import Layers
 from tasks.intent.model import (
     Attachment,
     Bootstrap,
-    Configure,
-    File,
     HealthCheck,
     Machine,
     Maintenance,
-    Service,
     Ssh,
-    User,
 )
 from tasks.intent.networks import attachments
 from tasks.intent.scope import Scope
-from tasks.intent.templates import Templates
-from tasks.intent.time_zones import is_time_zone, time_zones
-from tasks.mistakes import nearest
 
 
 def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -> Machine:
@@ -104,71 +96,4 @@ def _bootstrap(host: Layers, scope: Scope) -> Bootstrap:
     return replace(
         Bootstrap(**{**data, "authorized_keys": ()}),
         authorized_keys=tuple(key for key in keys if key),
-    )
-
-
-def configure_of(machine: Machine, host: Layers, scope: Scope, templates: Templates) -> Configure:
-    """A machine's configuration, its templates rendered."""
-    data: Mapping[str, Any] = host.data.get("configure", {})
-    zone = data.get("timezone")
-    if zone is not None and not is_time_zone(zone):
-        scope.mistakes.add(
-            host.place("configure", "timezone"),
-            f"there is no time zone {zone}",
-            nearest(zone, time_zones()),
-        )
-    return Configure(
-        timezone=zone,
-        packages=data.get("packages", {}),
-        files=tuple(
-            file
-            for path in data.get("files", {})
-            if (file := _file(path, machine, host, scope, templates))
-        ),
-        users=tuple(
-            _user(name, written, host, scope) for name, written in data.get("users", {}).items()
-        ),
-        services=tuple(
-            Service(name, **written) for name, written in data.get("services", {}).items()
-        ),
-    )
-
-
-def _file(
-    path: str, machine: Machine, host: Layers, scope: Scope, templates: Templates
-) -> File | None:
-    written: Mapping[str, Any] = host.data["configure"]["files"][path]
-    place = host.place("configure", "files", path)
-    content, template = written.get("content"), written.get("template")
-    if (content is None) == (template is None):
-        if not scope.mistakes.within(place):
-            what = "neither content nor template" if content is None else "content and template"
-            scope.mistakes.add(place, f"has {what}", "write one of the two")
-        return None
-    if template is not None:
-        content = templates.render(
-            template, machine, host.place("configure", "files", path, "template")
-        )
-    if content is None:
-        return None
-    return File(
-        path=path,
-        content=content,
-        owner=written.get("owner", "root"),
-        group=written.get("group", "root"),
-        mode=written.get("mode", "0644").zfill(4),
-        validate=written.get("validate"),
-        restarts=tuple(written.get("restarts", [])),
-    )
-
-
-def _user(name: str, written: Mapping[str, Any], host: Layers, scope: Scope) -> User:
-    place = host.place("configure", "users", name, "keys")
-    keys = [scope.key_line(key, place.at(n)) for n, key in enumerate(written.get("keys", []))]
-    return User(
-        name=name,
-        groups=tuple(written.get("groups", [])),
-        shell=written.get("shell", "/bin/bash"),
-        keys=tuple(key for key in keys if key),
-        sudo=written.get("sudo", False),
     )

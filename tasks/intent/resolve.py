@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from tasks.intent.configuration import configure_of
 from tasks.intent.containers import container_of
 from tasks.intent.inventory import Inventory
 from tasks.intent.lxd_hosts import lxd_host_of
 from tasks.intent.lxd_objects import image_of, profile_of
-from tasks.intent.machines import configure_of, machine_of
+from tasks.intent.machines import machine_of
 from tasks.intent.model import Bridge, Image, Intent, LxdHost, Machine, Profile
 from tasks.intent.networks import bridge_of
 from tasks.intent.scope import Scope

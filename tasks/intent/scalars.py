@@ -54,6 +54,13 @@ def public_key(line: str) -> str:
     return line
 
 
+def is_armoured_key(text: str) -> bool:
+    """Whether a text is one armoured OpenPGP public key block (RFC 9580, 6.2)."""
+    lines = text.strip().splitlines()
+    begin, end = (f"-----{word} PGP PUBLIC KEY BLOCK-----" for word in ("BEGIN", "END"))
+    return len(lines) > 2 and lines[0] == begin and lines[-1] == end and lines.count(begin) == 1
+
+
 TEXT = Scalar(lambda v: isinstance(v, str) and v != "", "text")
 LINE = matching(r"[^\n]+", "a line of text")
 ANY_TEXT = Scalar(lambda v: isinstance(v, str), "text")
@@ -167,6 +174,32 @@ _TIMES = rf"{_TIME}([-~]{_TIME}(/\d+)?)?(,{_TIME}([-~]{_TIME}(/\d+)?)?)*"
 _EVENTS = rf"({_DAYS}(,{_TIMES})?|{_TIMES})"
 SNAP_TIMER = matching(
     rf"{_EVENTS}(,,{_EVENTS})*", "a timer of snapd", "write days and times, such as sat,02:00-04:00"
+)
+LOCALE = matching(
+    r"C|POSIX|C\.UTF-8|[A-Za-z]{2,3}_[A-Z]{2}\.UTF-8",
+    "a locale",
+    "write one such as nl_NL.UTF-8",
+)
+# cron.d ignores file names with a dot, apt those with anything but letters, digits, - and _.
+FILE_NAME = matching(
+    r"[A-Za-z0-9][A-Za-z0-9_-]*", "a short name", "letters, digits, hyphens and underscores"
+)
+APT_URL = matching(
+    r"(https?|file|copy):/[^\s]+", "the address of an apt repository", "write https://..."
+)
+ARMOURED = Scalar(
+    lambda v: isinstance(v, str) and is_armoured_key(v),
+    "an armoured OpenPGP public key",
+    "write it whole (-----BEGIN PGP PUBLIC KEY BLOCK-----), or {file: PATH}",
+)
+# crontab(5): five fields, or a word.
+_CRON_ITEM = r"(\*|\d{1,2}(-\d{1,2})?|[a-z]{3}(-[a-z]{3})?)(/\d{1,2})?"
+_CRON_FIELD = rf"{_CRON_ITEM}(,{_CRON_ITEM})*"
+_CRON_WORDS = "reboot|yearly|annually|monthly|weekly|daily|midnight|hourly"
+CRON_SCHEDULE = matching(
+    rf"@({_CRON_WORDS})|(?i:{_CRON_FIELD}( +{_CRON_FIELD}){{4}})",
+    "a schedule of cron",
+    'write minute, hour, day, month and weekday: "5 3 * * *"',
 )
 USER_NAME = matching(r"[a-z_][a-z0-9_-]{0,31}", "a user's name")
 DEVICE_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a device's name")

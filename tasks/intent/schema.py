@@ -9,10 +9,14 @@ from tasks.intent.scalars import (
     ADDRESS,
     ANY_TEXT,
     ANYTHING,
+    APT_URL,
+    ARMOURED,
     BOOLEAN,
     BRIDGE_NAME,
     CONFIG_KEY,
+    CRON_SCHEDULE,
     DEVICE_NAME,
+    FILE_NAME,
     FILE_PATH,
     FOREIGN,
     GROUP_NAME,
@@ -21,6 +25,7 @@ from tasks.intent.scalars import (
     INTERFACE,
     INTERFACE_NAME,
     LINE,
+    LOCALE,
     MAC,
     MODE,
     NETPLAN_FILE,
@@ -62,6 +67,81 @@ USER_DATA = Either(mapping=MapOf(ANY_TEXT, ANYTHING), other=TEXT)
 AUTHORIZED_KEYS = ListOf(PUBLIC)
 WORDS = ListOf(WORD)
 
+
+def _or_absent(keys: Mapping[str, Value]) -> Value:
+    """What a machine has, or shall not have."""
+    return Either(
+        mapping=Table(keys), other=Scalar(lambda v: v == "absent", "a mapping, or absent")
+    )
+
+
+_CONFIGURE = Table(
+    {
+        "hostname": HOST_NAME,
+        "timezone": matching(
+            r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
+            "a time zone",
+            "write one such as Europe/Amsterdam",
+        ),
+        "locale": LOCALE,
+        "repositories": MapOf(
+            FILE_NAME,
+            _or_absent(
+                {
+                    "url": APT_URL,
+                    "suite": matching(r"[A-Za-z0-9._/-]+", "a suite", "write one such as bookworm"),
+                    "components": WORDS,
+                    "architectures": WORDS,
+                    "key": Reference(ARMOURED, kinds=("file",)),
+                }
+            ),
+        ),
+        "packages": MapOf(
+            WORD,
+            matching(r"present|absent|[0-9][A-Za-z0-9.+:~-]*", "present, absent or a version"),
+        ),
+        "groups": MapOf(
+            USER_NAME,
+            _or_absent({"gid": integer(1, 2**32 - 2, "a group's number"), "system": BOOLEAN}),
+        ),
+        "users": MapOf(
+            USER_NAME,
+            _or_absent(
+                {
+                    "groups": ListOf(USER_NAME),
+                    "shell": ABSOLUTE,
+                    "keys": AUTHORIZED_KEYS,
+                    "only_keys": BOOLEAN,
+                    "sudo": BOOLEAN,
+                    "sudo_commands": ListOf(LINE),
+                    "uid": integer(1, 2**32 - 2, "a user's number"),
+                    "home": ABSOLUTE,
+                    "system": BOOLEAN,
+                }
+            ),
+        ),
+        "files": MapOf(
+            ABSOLUTE,
+            _or_absent(
+                {
+                    "content": ANY_TEXT,
+                    "template": FILE_PATH,
+                    "owner": USER_NAME,
+                    "group": USER_NAME,
+                    "mode": MODE,
+                    "validate": LINE,
+                    "restarts": WORDS,
+                }
+            ),
+        ),
+        "sysctl": MapOf(SYSCTL_KEY, SYSCTL_VALUE),
+        "cron": MapOf(
+            FILE_NAME, _or_absent({"schedule": CRON_SCHEDULE, "command": LINE, "user": USER_NAME})
+        ),
+        "services": MapOf(WORD, Table({"enabled": BOOLEAN, "running": BOOLEAN})),
+    }
+)
+
 COMMON: Mapping[str, Value] = {
     "site": WORD,
     "management": NETWORK,
@@ -79,45 +159,7 @@ COMMON: Mapping[str, Value] = {
             "deadline": SECONDS,
         }
     ),
-    "configure": Table(
-        {
-            "timezone": matching(
-                r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
-                "a time zone",
-                "write one such as Europe/Amsterdam",
-            ),
-            "packages": MapOf(
-                WORD,
-                matching(r"present|absent|[0-9][A-Za-z0-9.+:~-]*", "present, absent or a version"),
-            ),
-            "files": MapOf(
-                ABSOLUTE,
-                Table(
-                    {
-                        "content": ANY_TEXT,
-                        "template": FILE_PATH,
-                        "owner": USER_NAME,
-                        "group": USER_NAME,
-                        "mode": MODE,
-                        "validate": LINE,
-                        "restarts": WORDS,
-                    }
-                ),
-            ),
-            "users": MapOf(
-                USER_NAME,
-                Table(
-                    {
-                        "groups": ListOf(USER_NAME),
-                        "shell": ABSOLUTE,
-                        "keys": AUTHORIZED_KEYS,
-                        "sudo": BOOLEAN,
-                    }
-                ),
-            ),
-            "services": MapOf(WORD, Table({"enabled": BOOLEAN, "running": BOOLEAN})),
-        }
-    ),
+    "configure": _CONFIGURE,
     "health": ListOf(
         OneKey(
             {

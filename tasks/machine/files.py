@@ -13,6 +13,21 @@ from tasks.plan import Step, mapping_diff, text_diff
 ABSENT = FileFacts()
 
 
+def absent_step(file: File, actual: FileFacts = ABSENT) -> Step[Calls] | None:
+    """The step that removes a file; None where there is none. A folder is not removed."""
+    if not actual.kind:
+        return None
+    empty = File(file.path, mode=actual.mode or "0644")
+    shown = _content_diff(empty, actual) if actual.kind == "file" else ""
+    return Step(
+        "remove",
+        f"file {file.path}",
+        (Call("remove_file", (file.path,)),),
+        "" if actual.kind == "file" else f"a {actual.kind}",
+        shown or mapping_diff({file.path: actual.kind}, {file.path: "absent"}, "files"),
+    )
+
+
 def file_step(
     file: File, actual: FileFacts = ABSENT, *, more: Calls = (), before: Calls = ()
 ) -> Step[Calls] | None:
@@ -118,6 +133,21 @@ def keys_step(
         write=(Call("add_keys", (user,), "".join(f"{key}\n" for key in missing).encode()),),
         detail=why if not missing else f"{len(missing)} missing",
         diff=text_diff("", "\n".join(missing), f"authorized keys of {user}"),
+    )
+
+
+def all_keys_step(user: str, keys: Iterable[str], actual: Iterable[str]) -> Step[Calls] | None:
+    """The step that makes these public keys the only ones that a user has; None where they are."""
+    wanted, held = list(keys), [line for line in actual if line.strip() and line[0] != "#"]
+    if {_identity(line) for line in wanted} == {_identity(line) for line in held}:
+        return None
+    text = "".join(f"{key}\n" for key in wanted)
+    return Step(
+        "set",
+        f"authorized keys of {user}",
+        (Call("set_keys", (user,), text.encode()),),
+        "these and no others",
+        text_diff("\n".join(held), text, f"authorized keys of {user}"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from tasks.intent.model import Attachment, Container, Machine
+from tasks.machine.managed import managed_files
 
 STATE = "/var/lib/nornir-lxd-fleet"
 FIRST_UPGRADE = f"{STATE}/first-upgrade"
@@ -17,9 +18,14 @@ NETPLAN = "/etc/netplan/60-nornir-lxd-fleet.yaml"
 
 #: What OpenSSH's server is called; newer Ubuntu starts it by socket.
 SSH_UNITS = ("ssh.service", "ssh.socket")
-#: The package that has the time zones, and the one that has visudo.
+#: Packages that some part of a configuration needs: the time zones, the locales' sources, visudo,
+#: cron itself, what verifies a repository over https.
 TIME_ZONES = "tzdata"
+LOCALES = "locales"
 SUDO = "sudo"
+CRON = "cron"
+CERTIFICATES = "ca-certificates"
+NEEDED = (TIME_ZONES, LOCALES, SUDO, CRON, CERTIFICATES)
 
 
 def networkd_file(attachment: Attachment) -> str:
@@ -32,9 +38,9 @@ def ifupdown_file(attachment: Attachment) -> str:
     return f"/etc/network/interfaces.d/{attachment.interface}"
 
 
-def sudoers_file(user: str) -> str:
-    """Sudo ignores files with a dot in their name."""
-    return f"/etc/sudoers.d/{user.replace('.', '_')}"
+def setting_path(key: str) -> str:
+    """Where the kernel has a setting (proc(5)): what is foreign is named by a path."""
+    return f"/proc/sys/{key.replace('.', '/')}"
 
 
 def is_foreign(path: str, machine: Machine) -> bool:
@@ -42,15 +48,20 @@ def is_foreign(path: str, machine: Machine) -> bool:
     return any(PurePosixPath(path).is_relative_to(foreign) for foreign in machine.foreign)
 
 
+def is_ours(path: str, machine: Machine) -> bool:
+    """Whether a file that every machine has is left to us: neither declared nor foreign."""
+    declared = any(file.path == path for file in machine.configure.files)
+    return not declared and not is_foreign(path, machine)
+
+
 def read_paths(machine: Machine) -> tuple[str, ...]:
     """All files that some phase compares."""
-    paths = [ROOT_KEYS, HUSHLOGIN, FIRST_UPGRADE]
+    paths = [ROOT_KEYS, HUSHLOGIN, FIRST_UPGRADE, HOSTNAME, HOSTS]
     if isinstance(machine, Container):
-        paths += [RESOLV_CONF, HOSTNAME, HOSTS, NETPLAN]
+        paths += [RESOLV_CONF, NETPLAN]
         for attachment in machine.attachments.values():
             paths += [networkd_file(attachment), ifupdown_file(attachment)]
-    paths += [file.path for file in machine.configure.files]
-    paths += [sudoers_file(user.name) for user in machine.configure.users if user.sudo]
+    paths += [managed.file.path for managed in managed_files(machine.configure)]
     return tuple(dict.fromkeys(paths))
 
 
@@ -63,6 +74,4 @@ def read_units(machine: Machine) -> tuple[str, ...]:
 
 def read_packages(machine: Machine) -> tuple[str, ...]:
     """All packages that some phase looks at."""
-    return tuple(
-        dict.fromkeys((*machine.bootstrap.packages, *machine.configure.packages, SUDO, TIME_ZONES))
-    )
+    return tuple(dict.fromkeys((*machine.bootstrap.packages, *machine.configure.packages, *NEEDED)))

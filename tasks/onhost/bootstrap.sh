@@ -57,5 +57,3 @@ tell_host_key() {
         fi
     done
 }
-
-set_hostname() { hostname "$1"; }

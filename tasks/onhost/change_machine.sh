@@ -78,19 +78,30 @@ bounded() {
     timeout -k 10 "$left" "$@" 3>&- 4>&- 9>&-
 }
 
-ours() { install -d -m 700 "$state"; }
+ours() {
+    [ -n "$prepared" ] || install -d -m 700 "$state"
+    prepared=yes
+}
+prepared=
 
 # Whoever had the file before us finds it again in backup/, as it was when we first touched it.
+touched=
+if [ -e "$state/files" ]; then
+    touched=$(cat "$state/files")
+fi
+newline='
+'
 keep_original() {
+    case $newline$touched$newline in
+    *"$newline$1$newline"*) return ;;
+    esac
     ours
-    if [ -e "$state/files" ] && grep -qxF -e "$1" "$state/files"; then
-        return
-    fi
     if [ -e "$1" ] || [ -L "$1" ]; then
         mkdir -p "$state/backup${1%/*}"
         cp -a -- "$1" "$state/backup$1"
     fi
     printf '%s\n' "$1" >>"$state/files"
+    touched=$touched$newline$1
 }
 
 # pend_restart SERVICE: noted before its file changes, so that a run killed in between does not
@@ -115,11 +126,9 @@ drop_pending() {
 put_file() {
     keep_original "$2"
     [ -d "${2%/*}/" ] || mkdir -p "${2%/*}"
-    rm -f "${2%/*}/.${2##*/}.nornir-"??????
-    unfinished=$(mktemp "${2%/*}/.${2##*/}.nornir-XXXXXX")
-    cat "$work/content/$1" >"$unfinished"
-    chown "$3:$4" "$unfinished"
-    chmod "$5" "$unfinished"
+    # of one name, so that one that a kill left is taken away here
+    unfinished=${2%/*}/.${2##*/}.nornir
+    install -T -o "$3" -g "$4" -m "$5" -- "$work/content/$1" "$unfinished"
     validate=${6-}
     case $validate in
     *%s*)
@@ -133,6 +142,24 @@ put_file() {
     unfinished=
     [ -z "$validate" ] || prove_file "$2" "$validate"
     pended=
+}
+
+# put_with_next CONTENT PATH OWNER GROUP MODE: the validation of the file that follows is for this
+# one too; both stay, or both go back.
+put_with_next() {
+    remember "$2"
+    with_next="$with_next $2"
+    put_file "$@"
+}
+with_next=
+
+# remove_file PATH: kept in backup/ when it was not ours.
+remove_file() {
+    if [ -d "$1" ] && [ ! -L "$1" ]; then
+        fail "$1 is a folder, which is not removed"
+    fi
+    keep_original "$1"
+    rm -f -- "$1"
 }
 
 # What a file was stays until its successor is validated, also through a kill in between.
@@ -150,15 +177,19 @@ remember() {
 }
 
 prove_file() {
-    if bounded sh -c "$2"; then
-        rm -f "$state/undo$1" "$state/undo$1.absent"
-        return
-    fi
-    if [ -e "$state/undo$1.absent" ]; then
-        rm -f -- "$1" "$state/undo$1.absent"
-    else
-        mv -fT -- "$state/undo$1" "$1"
-    fi
+    good=no
+    bounded sh -c "$2" && good=yes
+    for path in $1 $with_next; do
+        if [ $good = yes ]; then
+            rm -f "$state/undo$path" "$state/undo$path.absent"
+        elif [ -e "$state/undo$path.absent" ]; then
+            rm -f -- "$path" "$state/undo$path.absent"
+        else
+            mv -fT -- "$state/undo$path" "$path"
+        fi
+    done
+    with_next=
+    [ $good = no ] || return 0
     drop_pending
     fail "put back as it was: the validation failed: $2"
 }
@@ -180,21 +211,35 @@ append='
 '
 
 # add_keys CONTENT USER: as that user, whose home may hold any link.
-add_keys() {
-    # shellcheck disable=SC2016  # for a shell of its own
-    prepare='
-        cd "$1"
-        umask 077
-        mkdir -p .ssh
-        chmod 700 .ssh
-        [ ! -L .ssh/authorized_keys ] || { echo "authorized_keys is a link"; exit 1; }
-        touch .ssh/authorized_keys
-        chmod 600 .ssh/authorized_keys
-        set -- .ssh/authorized_keys
-    '
+add_keys() { change_keys "$1" "$2" "$append"; }
+
+# shellcheck disable=SC2016  # for a shell of its own
+prepare='
+    set -eu
+    cd "$1"
+    umask 077
+    mkdir -p .ssh
+    chmod 700 .ssh
+    [ ! -L .ssh/authorized_keys ] || { echo "authorized_keys is a link"; exit 1; }
+    touch .ssh/authorized_keys
+    chmod 600 .ssh/authorized_keys
+    set -- .ssh/authorized_keys
+'
+
+# change_keys CONTENT USER SCRIPT
+change_keys() {
     home=$(getent passwd "$2" | cut -d: -f6)
-    runuser -u "$2" -- sh -c "set -eu;$prepare$append" append "$home" <"$work/content/$1"
+    [ -d "$home" ] || fail "the home of $2, $home, is not there"
+    runuser -u "$2" -- sh -c "$prepare$3" keys "$home" <"$work/content/$1"
 }
+
+# set_keys CONTENT USER: these and no others; whole or not at all.
+set_keys() {
+    # shellcheck disable=SC2016  # for a shell of its own
+    change_keys "$1" "$2" 'cat >"$1.nornir"; mv -f "$1.nornir" "$1"'
+}
+
+set_hostname() { hostname "$1"; }
 
 apt() {
     bounded apt-get -q -y -o "DPkg::Lock::Timeout=$((end - $(now)))" -o Dpkg::Use-Pty=0 \

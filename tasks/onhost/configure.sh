@@ -10,16 +10,92 @@ set_timezone() {
     printf '%s\n' "$1" >/etc/timezone
 }
 
-# make_user NAME SHELL: with the group of that name, which may be there already.
+# generate_locale NAME: as locale-gen of Debian and Ubuntu takes it, NAME and its characters.
+generate_locale() {
+    keep_original /etc/locale.gen
+    printf '%s %s\n' "$1" "${1#*.}" >"$work/content/locale"
+    add_lines locale /etc/locale.gen
+    bounded locale-gen
+}
+
+# set_locale NAME: the other settings of that file stay.
+set_locale() {
+    file=/etc/default/locale
+    if [ -e /etc/locale.conf ]; then
+        file=/etc/locale.conf
+    fi
+    keep_original "$file"
+    {
+        [ ! -e "$file" ] || grep -v '^LANG=' "$file" || :
+        printf 'LANG=%s\n' "$1"
+    } >"$work/locale"
+    install -T -m 644 "$work/locale" "$file.nornir"
+    mv -fT "$file.nornir" "$file"
+}
+
+# set_kernel KEY VALUE: at once; only what the kernel takes is kept for the next boot.
+set_kernel() {
+    printf '%s\n' "$2" 2>/dev/null >"/proc/sys/$(printf %s "$1" | tr . /)" ||
+        fail "the kernel does not take $1 = $2 here; a container's settings are its host's but for few"
+}
+
+# make_group NAME OPTION...
+make_group() {
+    name=$1
+    shift
+    groupadd "$@" "$name"
+}
+
+remove_group() { groupdel "$1"; }
+
+# make_user NAME OPTION...: with the group of that name, which may be there already.
 make_user() {
-    if getent group "$1" >/dev/null; then
-        useradd --create-home --shell "$2" --gid "$1" "$1"
+    name=$1
+    shift
+    if getent group "$name" >/dev/null; then
+        useradd --create-home --gid "$name" "$@" "$name"
     else
-        useradd --create-home --shell "$2" --user-group "$1"
+        useradd --create-home --user-group "$@" "$name"
     fi
 }
 
-set_shell() { usermod --shell "$2" "$1"; }
+# change_user NAME OPTION...
+change_user() {
+    name=$1
+    shift
+    usermod "$@" "$name"
+}
+
+remove_user() { userdel "$1"; }
+
+# note_configured PATH: a configuration of ours writes it, until it has left the inventory.
+note_configured() {
+    ours
+    printf '%s\n' "$1" >>"$state/configured"
+}
+
+# take_back PATH: what was there before us comes back, or nothing.
+take_back() {
+    if [ -e "$state/backup$1" ] || [ -L "$state/backup$1" ]; then
+        rm -f -- "$1.nornir"
+        cp -aT -- "$state/backup$1" "$1.nornir"
+        mv -fT -- "$1.nornir" "$1"
+    else
+        rm -f -- "$1"
+    fi
+    forget files "$1"
+    rm -f -- "$state/backup$1"
+    forget configured "$1"
+}
+
+# forget LIST PATH
+forget() {
+    grep -vxF -e "$2" "$state/$1" >"$work/list" || :
+    install -m 600 "$work/list" "$state/$1.new"
+    mv -f "$state/$1.new" "$state/$1"
+}
+
+reload_units() { bounded systemctl daemon-reload; }
 
 # add_groups USER GROUP...
 add_groups() {

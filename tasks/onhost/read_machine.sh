@@ -2,7 +2,7 @@
 # Reads what bootstrap, configure and prove need to know of a machine, from inside: one fact in a
 # line, its kind first, free text as base64. Nothing is changed, nothing stays behind.
 # Arguments, in pairs: wait SECONDS (until the system is up), path FILE, package NAME, unit NAME,
-# user NAME, zone NAME, ping ADDRESS.
+# user NAME, group NAME, sysctl KEY, zone NAME, locale NAME, ping ADDRESS.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -70,40 +70,48 @@ read_network() {
     ip -6 route show default | sed 's/^/route /'
 }
 
-# The content of a link is not followed: whoever owns the folder chooses where it points.
-read_file() {
-    if [ -L "$2" ]; then
-        kind="link"
-    elif [ -f "$2" ]; then
-        kind="file"
-    elif [ -e "$2" ]; then
-        kind="other"
-    else
-        return
-    fi
-    unproven=no
-    if [ -e "$state/undo$2" ] || [ -e "$state/undo$2.absent" ]; then
-        unproven=yes
-    fi
-    printf 'file %s %s %s %s ' "$1" "$kind" "$(stat -c '%U %G %a' -- "$2")" "$unproven"
-    if [ "$kind" != file ]; then
-        echo "- -"
-    elif [ "$(stat -c %s -- "$2")" -gt "$largest" ]; then
-        sum=$(sha256sum <"$2")
-        echo "${sum%% *} -"
-    else
-        echo "- $(base64 -w0 <"$2")"
-    fi
+# read_files PATH...: in a few processes, however many there are. A link is not followed: whoever
+# owns the folder chooses where it points. Of a large file the sum alone is told.
+read_files() {
+    [ $# -gt 0 ] || return
+    found=$(stat -c '%s %U %G %f %n' -- "$@" 2>/dev/null)
+    small=
+    while read -r size owner group mode path; do
+        [ -n "$path" ] || continue
+        unproven=no
+        if [ -e "$state/undo$path" ] || [ -e "$state/undo$path.absent" ]; then
+            unproven=yes
+        fi
+        sum=-
+        case $mode in
+        8???)
+            if [ "$size" -gt "$largest" ]; then
+                sum=$(sha256sum <"$path")
+                sum=${sum%% *}
+            else
+                small="$small $path"
+            fi
+            ;;
+        esac
+        echo "file $owner $group $mode $unproven $sum $path"
+    done <<END
+$found
+END
+    [ -n "$small" ] || return
+    # shellcheck disable=SC2086  # paths hold no spaces
+    printf 'contents %s\n' "$(tar -czPf - --hard-dereference --no-recursion -- $small 2>/dev/null |
+        base64 -w0)"
 }
 
 read_user() {
     entry=$(getent passwd "$1") || return
     home=$(echo "$entry" | cut -d: -f6)
     keys=
+    uid=$(echo "$entry" | cut -d: -f3)
     if [ ! -L "$home/.ssh" ] && [ ! -L "$home/.ssh/authorized_keys" ]; then
         keys=$(base64 -w0 "$home/.ssh/authorized_keys" 2>/dev/null)
     fi
-    echo "user $1 $(echo "$entry" | cut -d: -f7) $home ${keys:--} $(id -Gn "$1")"
+    echo "user $1 $(echo "$entry" | cut -d: -f7) $home $uid ${keys:--} $(id -Gn "$1")"
 }
 
 read_timezone() {
@@ -113,6 +121,31 @@ read_timezone() {
     *) zone=$(cat /etc/timezone 2>/dev/null) ;;
     esac
     echo "timezone $zone"
+}
+
+read_locale() {
+    for file in /etc/locale.conf /etc/default/locale; do
+        [ -e "$file" ] || continue
+        lang=$(sed -n 's/^LANG=//p' "$file" | tr -d "\"'" | tail -n 1)
+        echo "lang $lang"
+        return
+    done
+}
+
+# As locale -a has them: nl_NL.utf8.
+read_locale_known() {
+    name=$(printf %s "$1" | sed 's/UTF-8/utf8/')
+    locale -a 2>/dev/null | grep -qxF -e "$name" && echo "locale_known"
+}
+
+read_sysctl() {
+    file=/proc/sys/$(printf %s "$1" | tr . /)
+    [ -r "$file" ] && echo "sysctl $1 $(tr '\n' ' ' <"$file")"
+}
+
+read_group() {
+    entry=$(getent group "$1") || return
+    echo "group $1 $(echo "$entry" | cut -d: -f3)"
 }
 
 # A first ping may find no answer while the neighbour's address is being looked up.
@@ -137,8 +170,8 @@ patience=0
 packages=
 units=
 pings=
+paths=
 system=
-number=0
 for word; do
     if [ -z "${kind-}" ]; then
         kind=$word
@@ -146,6 +179,7 @@ for word; do
     fi
     case $kind in
     wait) patience=$word ;;
+    path) paths="$paths $word" ;;
     package) packages="$packages $word" ;;
     unit) units="$units $word" ;;
     ping) pings="$pings $word" ;;
@@ -174,18 +208,26 @@ read_timezone
 dpkg-query -W -f='package ${db:Status-Status} ${Package} ${Version}\n' $packages 2>/dev/null |
     sed -n 's/^package installed /package /p'
 # shellcheck disable=SC2086  # unit names hold no spaces
-systemctl show -p LoadState -p UnitFileState -p ActiveState $units 2>/dev/null | sed 's/^/unit /'
+systemctl show -p LoadState -p UnitFileState -p ActiveState -p NeedDaemonReload $units 2>/dev/null | sed 's/^/unit /'
 for name in "$state"/restart/*; do
     [ -e "$name" ] && echo "pending ${name##*/}"
 done
 
+if [ -e "$state/configured" ]; then
+    sed 's/^/configured /' "$state/configured"
+fi
+read_locale
+
+# From here on nothing is a pattern: a path may look like one.
+set -f
+# shellcheck disable=SC2086  # paths hold no spaces
+read_files $paths
 while [ $# -ge 2 ]; do
     case $1 in
-    path)
-        read_file "$number" "$2"
-        number=$((number + 1))
-        ;;
     user) read_user "$2" ;;
+    group) read_group "$2" ;;
+    sysctl) read_sysctl "$2" ;;
+    locale) read_locale_known "$2" ;;
     zone) [ -e "/usr/share/zoneinfo/$2" ] && echo "zone_known" ;;
     esac
     shift 2

@@ -1,0 +1,42 @@
+"""Files of a configuration: written, removed where declared absent, taken back once departed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from tasks.actual import MachineFacts
+from tasks.intent.model import File
+from tasks.machine.change import Call, Calls
+from tasks.machine.files import ABSENT, absent_step, file_step
+from tasks.plan import Step, mapping_diff
+
+
+def plan_file(file: File, actual: MachineFacts) -> Step[Calls] | None:
+    """The step for one file; None where it is as declared.
+
+    Noted before it is written: a run that is killed in between has written it all the same.
+    """
+    held = actual.files.get(file.path, ABSENT)
+    if file.absent:
+        return absent_step(file, held)
+    before = tuple(Call("pend_restart", (name,)) for name in file.restarts)
+    if file.path not in actual.configured:
+        before = (Call("note_configured", (file.path,)), *before)
+    return file_step(file, held, before=before)
+
+
+def take_back(path: str) -> Step[Calls]:
+    """The step that undoes what we did to a file."""
+    return Step(
+        "take back",
+        f"file {path}",
+        (Call("take_back", (path,)),),
+        "no longer in the inventory; what was there before comes back",
+        mapping_diff({path: "ours"}, {path: "as before"}, "files"),
+    )
+
+
+def departed_notes(departed: Collection[str]) -> Iterator[str]:
+    """What is said of files that we wrote and that left the inventory."""
+    for path in departed:
+        yield f"file {path} is no longer in the inventory; --prune takes it back"

@@ -1,0 +1,72 @@
+"""Services: enabled, running, and restarted once after all that they read has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from tasks.actual import MachineFacts, UnitFacts
+from tasks.intent.model import Configure, Service
+from tasks.machine.change import Call, Calls
+from tasks.plan import Step, mapping_diff
+
+Steps = Iterator[Step[Calls]]
+
+#: UnitFileStates of a unit that starts at boot, or that nothing has to enable.
+ENABLED = ("enabled", "enabled-runtime", "alias", "static", "generated", "indirect", "transient")
+#: ActiveStates of a unit that runs or is about to.
+ACTIVE = ("active", "reloading", "activating")
+#: Where systemd reads units that a configuration may bring (systemd.unit(5)).
+UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/systemd/system/")
+
+
+def plan_services(wanted: Configure, actual: MachineFacts, changed: Collection[str]) -> Steps:
+    """What is to be done once the files at the paths ``changed`` are written or removed."""
+    yield from _reload(actual, changed)
+    for service in wanted.services:
+        yield from _service(service, actual)
+    yield from _restarts(wanted, changed, actual)
+
+
+def _reload(actual: MachineFacts, changed: Collection[str]) -> Steps:
+    """Systemd keeps units as it first read them."""
+    stale = [name for name, unit in actual.units.items() if unit.stale]
+    units = [path for path in changed if path.startswith(UNIT_FOLDERS)]
+    if stale or units:
+        why = f"{', '.join(units)} changes" if units else f"{', '.join(stale)} changed"
+        yield Step("reload", "systemd units", (Call("reload_units"),), why)
+
+
+def _service(service: Service, actual: MachineFacts) -> Steps:
+    unit = actual.units.get(service.name, UnitFacts())
+    states: Mapping[str, tuple[bool, bool | None, str, str]] = {
+        "enabled": (unit.enabled in ENABLED, service.enabled, "enable", "disable"),
+        "running": (unit.active in ACTIVE, service.running, "start", "stop"),
+    }
+    for key, (now, wanted, to_true, to_false) in states.items():
+        if wanted is None or wanted == now:
+            continue
+        action = to_true if wanted else to_false
+        if not wanted and unit.load == "not-found":
+            continue
+        yield Step(
+            action,
+            f"service {service.name}",
+            (Call("service", (service.name, action)),),
+            diff=mapping_diff({key: now}, {key: wanted}, f"service {service.name}"),
+        )
+
+
+def _restarts(wanted: Configure, changed: Collection[str], actual: MachineFacts) -> Steps:
+    """A service whose file changes, or changed in a run that did not come to the restart."""
+    due: dict[str, list[str]] = {name: [] for name in actual.pending_restarts}
+    for file in wanted.files:
+        for name in file.restarts:
+            if file.path in changed:
+                due.setdefault(name, []).append(file.path)
+    for name, paths in due.items():
+        yield Step(
+            "restart",
+            f"service {name}",
+            (Call("restart", (name,)),),
+            f"{', '.join(paths)} changes" if paths else "an earlier run did not come to it",
+        )

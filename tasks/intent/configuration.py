@@ -1,0 +1,175 @@
+"""The configuration of a machine: what its layers declare under ``configure``, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tasks.intent.merge import Layers
+from tasks.intent.model import (
+    Configure,
+    CronJob,
+    File,
+    Group,
+    Machine,
+    Repository,
+    Service,
+    User,
+)
+from tasks.intent.scalars import is_armoured_key
+from tasks.intent.scope import Scope
+from tasks.intent.secret import Secret
+from tasks.intent.templates import Templates
+from tasks.intent.time_zones import is_time_zone, time_zones
+from tasks.mistakes import Place, nearest
+
+ABSENT = "absent"
+
+
+def configure_of(machine: Machine, host: Layers, scope: Scope, templates: Templates) -> Configure:
+    """A machine's configuration, its templates rendered."""
+    data: Mapping[str, Any] = host.data.get("configure", {})
+    zone = data.get("timezone")
+    if zone is not None and not is_time_zone(zone):
+        scope.mistakes.add(
+            host.place("configure", "timezone"),
+            f"there is no time zone {zone}",
+            nearest(zone, time_zones()),
+        )
+    reader = _Reader(machine, host, scope, templates)
+    return Configure(
+        hostname=data.get("hostname"),
+        timezone=zone,
+        locale=data.get("locale"),
+        repositories=tuple(reader.repositories()),
+        packages=data.get("packages", {}),
+        groups=tuple(
+            Group(name, absent=True) if written == ABSENT else Group(name, **written)
+            for name, written in data.get("groups", {}).items()
+        ),
+        users=tuple(reader.users()),
+        files=tuple(reader.files()),
+        sysctl={key: str(value) for key, value in data.get("sysctl", {}).items()},
+        cron=tuple(reader.cron_jobs()),
+        services=tuple(
+            Service(name, **written) for name, written in data.get("services", {}).items()
+        ),
+    )
+
+
+class _Reader:
+    """One machine's tables of named things."""
+
+    def __init__(self, machine: Machine, host: Layers, scope: Scope, templates: Templates) -> None:
+        self.machine = machine
+        self.host = host
+        self.scope = scope
+        self.templates = templates
+
+    def repositories(self) -> Iterator[Repository]:
+        for name, written, place in self._entries("repositories"):
+            if written == ABSENT:
+                yield Repository(name, absent=True)
+            elif self._has(written, place, "url", "suite"):
+                key = written.get("key")
+                yield Repository(
+                    name,
+                    written["url"],
+                    written["suite"],
+                    tuple(written.get("components", ["main"])),
+                    tuple(written.get("architectures", [])),
+                    key=self._armoured(key, place.at("key")) if key is not None else None,
+                )
+
+    def users(self) -> Iterator[User]:
+        for name, written, place in self._entries("users"):
+            if name == "root" and (written == ABSENT or "uid" in written or "home" in written):
+                self.scope.mistakes.add(
+                    place, "root is as every system has it", "declare its keys or shell only"
+                )
+            elif written == ABSENT:
+                yield User(name, absent=True)
+            else:
+                keys = [
+                    self.scope.key_line(key, place.at("keys", n))
+                    for n, key in enumerate(written.get("keys", []))
+                ]
+                if written.get("only_keys") and not keys:
+                    self.scope.mistakes.add(
+                        place, "only_keys without keys lets nobody in", "write its `keys`"
+                    )
+                fields: dict[str, Any] = {
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in written.items()
+                }
+                yield User(name, **{**fields, "keys": tuple(key for key in keys if key)})
+
+    def files(self) -> Iterator[File]:
+        for path, written, place in self._entries("files"):
+            if written == ABSENT:
+                yield File(path, absent=True)
+                continue
+            content, template = written.get("content"), written.get("template")
+            if (content is None) == (template is None):
+                if not self.scope.mistakes.within(place):
+                    both = "neither content nor template" if content is None else None
+                    what = both or "content and template"
+                    self.scope.mistakes.add(place, f"has {what}", "write one of the two")
+                continue
+            if template is not None:
+                content = self.templates.render(
+                    template,
+                    self.machine,
+                    self.host.place("configure", "files", path, "template"),
+                )
+            if content is not None:
+                yield File(
+                    path=path,
+                    content=content,
+                    owner=written.get("owner", "root"),
+                    group=written.get("group", "root"),
+                    mode=written.get("mode", "0644").zfill(4),
+                    validate=written.get("validate"),
+                    restarts=tuple(written.get("restarts", [])),
+                )
+
+    def cron_jobs(self) -> Iterator[CronJob]:
+        for name, written, place in self._entries("cron"):
+            if written == ABSENT:
+                yield CronJob(name, absent=True)
+            elif self._has(written, place, "schedule", "command"):
+                yield CronJob(name, **written)
+
+    def _entries(self, table: str) -> Iterator[tuple[str, Any, Place]]:
+        for name, written in self.host.data.get("configure", {}).get(table, {}).items():
+            yield name, written, self.host.place("configure", table, name)
+
+    def _has(self, written: Mapping[str, Any], place: Place, *keys: str) -> bool:
+        """Whether an entry has these keys; one that lacks some is a mistake, said once."""
+        missing = [key for key in keys if key not in written]
+        if missing and not self.scope.mistakes.within(place):
+            self.scope.mistakes.add(place, f"has no {missing[0]}", f"write {missing[0]}: ...")
+        return not missing
+
+    def _armoured(self, key: str | Secret, place: Place) -> str | None:
+        if not isinstance(key, Secret):
+            return key.strip() + "\n"
+        path = self.scope.path(key.source)
+        try:
+            text = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is no text"
+            self.scope.mistakes.add(
+                place,
+                f"the key {path} cannot be read ({why})",
+                "mend the path, or export the key anew with gpg --armor --export",
+            )
+            return None
+        if not is_armoured_key(text):
+            self.scope.mistakes.add(
+                place,
+                f"{path} does not hold one armoured OpenPGP public key",
+                "export it with gpg --armor --export",
+            )
+            return None
+        return text.strip() + "\n"

@@ -1,0 +1,420 @@
+"""Real containers configured over SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.bootstrap import bootstrap_container
+from tasks.configure import configure_system
+from tasks.intent.model import Configure, CronJob, File, Group, Repository, Service, User
+from tests.lab import Lab, client_public_key
+from tests.machines import LabContainer, container_of, execs, fleet_of, lab_container, run_on
+
+pytestmark = pytest.mark.lab
+SSHD = "/etc/ssh/sshd_config.d/50-mach.conf"
+SYSCTL = "/etc/sysctl.d/61-nornir-lxd-fleet.conf"
+TIDY = "/etc/cron.d/nornir-lxd-fleet-tidy"
+
+
+class Configured:
+    """A container with SSH, and the state folder that knows its host key."""
+
+    address = "192.168.56.235"
+
+    def __init__(self, container: LabContainer, state: Path) -> None:
+        self.container = container
+        self.state = state
+        self.execs = 0
+
+    def bootstrap(self) -> None:
+        nr = fleet_of(self.state, container_of(self.container.name, self.address))
+        entry = run_on(nr, self.container.name, bootstrap_container)
+        nr.close_connections()
+        assert entry["status"] == "changed", entry["message"]
+
+    def converge(
+        self, wanted: Configure, *, dry_run: bool = False, prune: bool = False
+    ) -> dict[str, Any]:
+        name = self.container.name
+        container = container_of(name, self.address, configure=wanted)
+        nr = fleet_of(self.state, container, dry_run=dry_run)
+        entry = run_on(nr, name, configure_system, prune=prune)
+        self.execs = execs(nr, name)
+        nr.close_connections()
+        return entry
+
+    def inside(self, script: str) -> str:
+        return self.container.inside(script)
+
+    def started(self, service: str) -> str:
+        """When a service was started last: another value after a restart."""
+        return self.inside(f"systemctl show -P ActiveEnterTimestampMonotonic {service}").strip()
+
+
+@pytest.fixture(scope="module")
+def machine(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Configured]:
+    with lab_container(lab, "mach-conf") as container:
+        container.launch()
+        configured = Configured(container, tmp_path_factory.mktemp("state"))
+        configured.bootstrap()
+        yield configured
+
+
+def steps(entry: dict[str, Any]) -> list[str]:
+    return [f"{step['action']} {step['object']}" for step in entry["steps"]]
+
+
+WHOLE = Configure(
+    timezone="Europe/Amsterdam",
+    locale="nl_NL.UTF-8",
+    packages={"cron": "present", "tree": "present"},
+    groups=(Group("sip", gid=900),),
+    files=(
+        File("/etc/motd", "Of the tests\n"),
+        File(SSHD, "PasswordAuthentication no\n", validate="sshd -t", restarts=("ssh",)),
+        File("/etc/cron.d/mach", "# nothing\n", restarts=("cron",)),
+        File("/etc/mach-secret", "hush hush\n", group="adm", mode="0640"),
+    ),
+    sysctl={"net.ipv4.ip_forward": "1", "net.ipv4.tcp_rmem": "4096 131072 6000000"},
+    cron=(CronJob("tidy", "5 3 * * *", "date +%F >/run/tidy", "olga"),),
+    services=(Service("cron"), Service("ssh")),
+)
+GPG = {"gpg": "present", "gpg-agent": "present"}
+#: A repository with one package, signed by a key whose public half is printed; another key beside.
+REPOSITORY = r"""
+set -eu
+mkdir -p /srv/rep/build/DEBIAN /root/other
+chmod 700 /root/other
+cd /srv/rep
+printf '%s\n' 'Package: mach-hello' 'Version: 1' 'Architecture: all' \
+    'Maintainer: Tests <tests@example.net>' 'Description: of the tests' >build/DEBIAN/control
+dpkg-deb --build build hello.deb >/dev/null
+{ dpkg-deb -f hello.deb; echo "Filename: ./hello.deb"; echo "Size: $(stat -c %s hello.deb)"
+  echo "SHA256: $(sha256sum hello.deb | cut -d' ' -f1)"; } >Packages
+{ echo "Date: $(date -Ru | sed 's/+0000/UTC/')"; echo SHA256:
+  echo " $(sha256sum Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages"; } >Release
+for home in /root/.gnupg /root/other; do
+    gpg --homedir $home -q --batch --passphrase '' --quick-gen-key of@tests ed25519 2>/dev/null
+done
+gpg -q --batch --yes --clearsign -o InRelease Release
+gpg --armor --export
+"""
+#: All that a configuration may change, but for what passwd(5)'s tools keep for themselves.
+TRACES = """
+find /etc /home /root -xdev ! -name '*-' ! -name .pwd.lock ! -name ld.so.cache \
+    -printf '%p %M %u %g %l\\n' | sort
+find /etc /home /root -xdev -type f ! -name '*-' ! -name ld.so.cache \
+    ! -name group ! -name gshadow -exec sha256sum {} + | sort
+sort /etc/group
+cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/tcp_rmem
+systemctl is-active cron ssh; dpkg-query -W; id olga
+"""
+
+
+class TestWhole:
+    """In this order: one machine, taken from bare to configured, then spoilt piece by piece."""
+
+    def wanted(self) -> Configure:
+        key = client_public_key().read_text().strip()
+        olga = User("olga", groups=("adm",), keys=(key,), only_keys=True, sudo=True)
+        return replace(WHOLE, users=(olga,))
+
+    def test_dry_shows_all_and_changes_nothing(self, machine: Configured) -> None:
+        look = "find /etc /root /home /var/lib -xdev -type f -exec sha256sum {} + | sort"
+        before = machine.inside(look)
+        entry = machine.converge(self.wanted(), dry_run=True)
+        assert entry["status"] == "changed"
+        assert "create user olga" in steps(entry)
+        assert "+PasswordAuthentication no" in entry["diff"].splitlines()
+        assert machine.inside(look) == before
+        assert machine.execs == 1
+
+    def test_real_makes_it_so_in_one_change(self, machine: Configured) -> None:
+        dry = machine.converge(self.wanted(), dry_run=True)
+        entry = machine.converge(self.wanted())
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.execs == 3  # read, change, proof
+        assert (entry["steps"], entry["diff"]) == (dry["steps"], dry["diff"])
+        assert "hush" not in str(entry)
+        assert machine.inside("date +%Z").strip() in ("CET", "CEST")
+        assert machine.inside("cat /etc/motd") == "Of the tests\n"
+        assert machine.inside("stat -c '%U %G %a' /etc/mach-secret").split() == [
+            "root", "adm", "640",
+        ]  # fmt: skip
+        assert machine.inside("runuser -u olga -- sudo -n id -un").strip() == "root"
+        assert "adm" in machine.inside("id -Gn olga").split()
+        assert machine.inside("getent group sip").split(":")[2] == "900"
+        assert machine.inside("cat /proc/sys/net/ipv4/tcp_rmem").split()[-1] == "6000000"
+        assert "LANG=nl_NL.UTF-8" in machine.inside("cat /etc/default/locale")
+        assert "januari" in machine.inside("LC_ALL=nl_NL.UTF-8 date -d 2026-01-01 +%B")
+        assert machine.inside("stat -c '%U %a' /home/olga/.ssh/authorized_keys").split() == [
+            "olga", "600",
+        ]  # fmt: skip
+        assert machine.inside("systemctl is-active cron; systemctl is-enabled cron").split() == [
+            "active", "enabled",
+        ]  # fmt: skip
+        backup = machine.inside("cat /var/lib/nornir-lxd-fleet/backup/etc/motd")
+        assert "Debian" in backup
+
+    def test_again_there_is_nothing_to_do(self, machine: Configured) -> None:
+        started = machine.started("ssh")
+        entry = machine.converge(self.wanted())
+        assert (entry["status"], entry["message"]) == ("ok", "configured as declared")
+        assert machine.execs == 1
+        assert machine.started("ssh") == started
+
+    @pytest.mark.parametrize(
+        ("spoil", "expected"),
+        [
+            ("echo spoilt >/etc/motd", ["update file /etc/motd"]),
+            ("chmod 600 /etc/motd", ["update file /etc/motd"]),
+            ("chown olga /etc/motd", ["update file /etc/motd"]),
+            ("ln -sf /etc/hostname /etc/motd", ["update file /etc/motd"]),
+            ("rm /etc/cron.d/mach", ["create file /etc/cron.d/mach", "restart service cron"]),
+            ("ln -sf /usr/share/zoneinfo/UTC /etc/localtime", ["update timezone"]),
+            ("systemctl stop cron", ["start service cron"]),
+            ("systemctl disable cron", ["enable service cron"]),
+            ("usermod -s /bin/sh olga", ["update user olga"]),
+            ("gpasswd -d olga adm", ["add groups of olga"]),
+            (": >/home/olga/.ssh/authorized_keys", ["set authorized keys of olga"]),
+            ("rm /etc/sudoers.d/olga", ["create file /etc/sudoers.d/olga"]),
+            ("chmod 644 /etc/sudoers.d/olga", ["update file /etc/sudoers.d/olga"]),
+            ("echo ssh-ed25519 AAAA >>~olga/.ssh/authorized_keys", ["set authorized keys of olga"]),
+            ("dpkg -r tree", ["install package tree"]),
+            ("echo 0 >/proc/sys/net/ipv4/ip_forward", ["set kernel net.ipv4.ip_forward"]),
+            ("rm /etc/sysctl.d/61-nornir-lxd-fleet.conf", [f"create file {SYSCTL}"]),
+            ("sed -i s/^5/6/ /etc/cron.d/nornir-lxd-fleet-tidy", [f"update file {TIDY}"]),
+            ("sed -i s/^LANG.*/LANG=C/ /etc/default/locale", ["update locale"]),
+            ("groupdel sip", ["create group sip"]),
+        ],
+    )
+    def test_what_was_spoilt_is_shown_and_mended_and_nothing_else(
+        self, machine: Configured, spoil: str, expected: list[str]
+    ) -> None:
+        before = machine.inside(TRACES)
+        machine.inside(spoil)
+        spoilt = machine.inside(TRACES)
+        assert spoilt != before or "restart" in expected
+        dry = machine.converge(self.wanted(), dry_run=True)
+        assert steps(dry) == expected, dry["message"]
+        assert machine.inside(TRACES) == spoilt
+        entry = machine.converge(self.wanted())
+        assert (steps(entry), entry["diff"]) == (expected, dry["diff"]), entry["message"]
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.inside(TRACES) == before
+
+    def test_a_service_restarts_only_when_its_file_changed(self, machine: Configured) -> None:
+        ssh, cron = machine.started("ssh"), machine.started("cron")
+        files = tuple(
+            replace(f, content="PermitEmptyPasswords no\n") if f.path == SSHD else f
+            for f in WHOLE.files
+        )
+        entry = machine.converge(replace(self.wanted(), files=files))
+        assert steps(entry) == [f"update file {SSHD}", "restart service ssh"]
+        assert machine.started("ssh") != ssh
+        assert machine.started("cron") == cron
+
+    def test_a_failed_validation_puts_the_file_back(self, machine: Configured) -> None:
+        before, ssh = machine.inside(f"cat {SSHD}"), machine.started("ssh")
+        bad = Configure(
+            files=(File(SSHD, "NoSuchOption yes\n", validate="sshd -t", restarts=("ssh",)),)
+        )
+        entry = machine.converge(bad)
+        assert entry["status"] == "failed"
+        assert f"update file {SSHD} failed" in entry["message"]
+        assert "put back as it was" in entry["message"]
+        assert "NoSuchOption" in entry["message"]
+        assert machine.inside(f"cat {SSHD}") == before
+        assert machine.started("ssh") == ssh
+        left = "find /var/lib/nornir-lxd-fleet/undo /var/lib/nornir-lxd-fleet/restart -type f"
+        assert machine.inside(left) == ""
+
+    def test_a_new_file_that_fails_its_validation_is_gone_again(self, machine: Configured) -> None:
+        path = "/etc/ssh/sshd_config.d/51-mach.conf"
+        for validate in ("sshd -t", "sshd -t -f %s"):
+            bad = Configure(files=(File(path, "NoSuchOption yes\n", validate=validate),))
+            entry = machine.converge(bad)
+            assert entry["status"] == "failed"
+            assert machine.inside("ls -A /etc/ssh/sshd_config.d").split() == ["50-mach.conf"]
+
+    def test_a_run_killed_before_its_restart_is_finished_by_the_next(
+        self, machine: Configured
+    ) -> None:
+        wanted = self.wanted()
+        machine.converge(wanted)
+        ssh = machine.started("ssh")
+        machine.inside(
+            "cd /var/lib/nornir-lxd-fleet; mkdir -p restart undo/etc/ssh/sshd_config.d; "
+            f": >restart/ssh; cp {SSHD} undo{SSHD}"
+        )
+        entry = machine.converge(wanted)
+        assert steps(entry) == [f"update file {SSHD}", "restart service ssh"]
+        assert machine.started("ssh") != ssh
+        assert machine.converge(wanted)["status"] == "ok"
+
+    def test_no_process_list_shows_a_file_or_the_script(self, machine: Configured) -> None:
+        look = "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >/run/seen; :"
+        secret = "correct-horse-battery"
+        wanted = Configure(files=(File("/etc/mach-key", secret, mode="0600", validate=look),))
+        assert machine.converge(wanted)["status"] == "changed"
+        seen = machine.inside("cat /run/seen")
+        assert "dd bs=" in seen  # the transport's own line was there to be seen
+        assert secret not in seen
+        assert "put_file" not in seen
+
+    def test_a_user_whose_group_debian_has_already(self, machine: Configured) -> None:
+        entry = machine.converge(Configure(users=(User("operator"),)))
+        assert steps(entry) == ["create user operator"]
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.inside("id -gn operator").strip() == "operator"
+
+    def test_what_holds_apt_up_is_waited_for_and_what_it_left_is_mended(
+        self, machine: Configured
+    ) -> None:
+        machine.inside("apt-get -q update && cd /run && apt-get -q download ncal")
+        machine.inside("dpkg --unpack /run/ncal_*.deb")
+        hold = (
+            "import fcntl, time; files = [open(f, 'w') for f in ('/var/lib/dpkg/lock-frontend',"
+            " '/var/lib/dpkg/lock', '/var/lib/apt/lists/lock')];"
+            " [fcntl.lockf(f, fcntl.LOCK_EX) for f in files]; time.sleep(6)"
+        )
+        machine.inside(f'setsid -f python3 -c "{hold}" >/dev/null 2>&1 </dev/null; sleep 1')
+        entry = machine.converge(Configure(packages={"ncal": "present"}))
+        assert entry["status"] == "changed", entry["message"]
+        assert entry["seconds"] > 3
+        assert machine.inside("dpkg-query -W -f '${db:Status-Status}' ncal") == "installed"
+
+    def test_a_change_whose_controller_is_gone_is_waited_for(self, machine: Configured) -> None:
+        machine.inside(
+            "setsid -f flock /run/nornir-lxd-fleet.change sleep 3 >/dev/null 2>&1 </dev/null"
+        )
+        entry = machine.converge(Configure(files=(File("/etc/mach-late", "late\n"),)))
+        assert entry["status"] == "changed", entry["message"]
+        assert entry["seconds"] > 1
+
+    def test_packages_come_and_go(self, machine: Configured) -> None:
+        entry = machine.converge(Configure(packages={"cron": "absent", "netbase": "present"}))
+        assert steps(entry) == ["remove package cron"]
+        assert "dpkg" in machine.inside("dpkg-query -W -f '${Package}\\n' dpkg")
+        entry = machine.converge(Configure(packages={"cron": "no-such-version"}))
+        assert entry["status"] == "failed"
+        assert "install package cron" in entry["message"]
+        assert "no-such-version" in entry["message"]
+
+    def test_what_leaves_the_inventory_is_noted_and_with_prune_what_was_there_is_back(
+        self, machine: Configured
+    ) -> None:
+        machine.inside("echo of the operator >/etc/mach-kept; chmod 640 /etc/mach-kept")
+        kept = File("/etc/mach-kept", "ours\n")
+        job = CronJob("leaves", "@daily", "true")
+        assert machine.converge(Configure(files=(kept,), cron=(job,)))["status"] == "changed"
+        entry = machine.converge(Configure())
+        assert entry["status"] == "ok"
+        assert "file /etc/mach-kept is no longer in the inventory" in entry["message"]
+        assert machine.inside("cat /etc/mach-kept") == "ours\n"
+        entry = machine.converge(Configure(), prune=True)
+        assert entry["status"] == "changed", entry["message"]
+        assert "take back file /etc/mach-kept" in steps(entry)
+        assert machine.inside("cat /etc/mach-kept; stat -c %a /etc/mach-kept").split("\n")[:2] == [
+            "of the operator", "640",
+        ]  # fmt: skip
+        assert "leaves" not in machine.inside("ls /etc/cron.d")
+        assert machine.converge(Configure(), prune=True)["status"] == "ok"
+
+    def test_a_user_a_group_and_a_file_that_are_declared_absent_go(
+        self, machine: Configured
+    ) -> None:
+        made = Configure(
+            groups=(Group("team"),),
+            users=(User("bob", groups=("team",), uid=1900, home="/srv/bob"),),
+            files=(File("/etc/mach-bob", "of bob\n", owner="bob", group="team", mode="0600"),),
+        )
+        assert machine.converge(made)["status"] == "changed"
+        assert machine.inside("getent passwd bob").split(":")[2:6:3] == ["1900", "/srv/bob"]
+        entry = machine.converge(replace(made, users=(User("bob", uid=1901),), files=()))
+        assert entry["status"] == "failed"
+        assert "1900" in entry["message"]
+        assert "usermod --uid 1901" in entry["message"]
+        gone = Configure(
+            groups=(Group("team", absent=True),),
+            users=(User("bob", absent=True),),
+            files=(File("/etc/mach-bob", absent=True),),
+        )
+        entry = machine.converge(gone)
+        assert entry["status"] == "changed", entry["message"]
+        assert steps(entry) == [
+            "remove user bob", "remove group team", "remove file /etc/mach-bob",
+        ]  # fmt: skip
+        assert machine.inside("ls -d /srv/bob").strip() == "/srv/bob"
+        assert machine.converge(gone)["status"] == "ok"
+
+    def test_a_unit_of_ours_starts_and_restarts_with_its_new_text(
+        self, machine: Configured
+    ) -> None:
+        def wanted(what: str) -> Configure:
+            unit = f"[Service]\nExecStart=sleep {what}\n[Install]\nWantedBy=multi-user.target\n"
+            file = File("/etc/systemd/system/mach.service", unit, restarts=("mach",))
+            return Configure(files=(file,), services=(Service("mach"),))
+
+        for what in ("1001", "1002"):
+            entry = machine.converge(wanted(what))
+            assert entry["status"] == "changed", entry["message"]
+            assert machine.inside("ps -C sleep -o args=").split() == ["sleep", what]
+            assert machine.converge(wanted(what))["status"] == "ok"
+        machine.inside("systemctl disable --now mach; rm /etc/systemd/system/mach.service")
+
+    def test_a_setting_that_a_container_may_not_change_is_a_clear_error(
+        self, machine: Configured
+    ) -> None:
+        entry = machine.converge(Configure(sysctl={"vm.swappiness": "7"}))
+        assert entry["status"] == "failed"
+        assert "the kernel does not take vm.swappiness = 7 here" in entry["message"]
+        entry = machine.converge(Configure(sysctl={"net.none.such": "7"}))
+        assert "its kernel has no setting net.none.such" in entry["message"]
+
+    def test_a_repository_is_signed_by_its_own_key_or_taken_back(self, machine: Configured) -> None:
+        assert machine.converge(Configure(packages=GPG))["status"] in ("ok", "changed")
+        armoured = machine.inside(REPOSITORY)
+        signed = Repository("mach", "file:/srv/rep", "./", key=armoured)
+        wanted = Configure(repositories=(signed,), packages={"mach-hello": "present"})
+        entry = machine.converge(wanted)
+        assert steps(entry) == [
+            "create repository mach",
+            "install package mach-hello",
+        ]
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.converge(wanted)["status"] == "ok"
+        other = machine.inside("gpg --homedir /root/other --armor --export; :")
+        entry = machine.converge(replace(wanted, repositories=(replace(signed, key=other),)))
+        assert steps(entry) == ["update repository mach"]
+        assert entry["status"] == "failed"
+        assert "put back as it was" in entry["message"]
+        assert machine.inside("cat /etc/apt/keyrings/mach.asc") == armoured
+        assert machine.converge(wanted)["status"] == "ok"
+        gone = replace(signed, url="file:/srv/none")
+        entry = machine.converge(replace(wanted, repositories=(gone,)))
+        assert entry["status"] == "failed"
+        assert machine.converge(wanted)["status"] == "ok"
+        entry = machine.converge(Configure(repositories=(Repository("mach", absent=True),)))
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.inside("ls /etc/apt/sources.list.d /etc/apt/keyrings").split() == [
+            "/etc/apt/keyrings:", "/etc/apt/sources.list.d:",
+        ]  # fmt: skip
+
+    def test_five_hundred_files_are_one_exchange_to_compare_and_one_to_send(
+        self, machine: Configured
+    ) -> None:
+        files = tuple(File(f"/srv/many/{n:03}.conf", f"number {n}\n") for n in range(500))
+        entry = machine.converge(Configure(files=files))
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.execs == 3  # read, change, proof
+        assert machine.inside("cat /srv/many/*.conf | wc -l").strip() == "500"
+        assert machine.converge(Configure(files=files))["status"] == "ok"
+        assert machine.execs == 1
+        entry = machine.converge(Configure(), prune=True)
+        assert machine.inside("ls /srv/many") == ""
