@@ -55,7 +55,13 @@ def provision_command(argv: Sequence[str] | None = None) -> int:
     args = provision_options().parse_args(argv)
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
-        return provision(nr, phases=args.phase, prune=args.prune, on_result=on_result)
+        return provision(
+            nr,
+            phases=args.phase,
+            prune=args.prune,
+            allow_restart=args.allow_restart,
+            on_result=on_result,
+        )
 
     return _guarded(args.verbose, lambda: _run_locked("provision", args, work))
 

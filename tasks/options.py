@@ -18,6 +18,11 @@ def provision_options() -> argparse.ArgumentParser:
     parser.add_argument(
         "--prune", action="store_true", help="remove what we created and the inventory lost"
     )
+    parser.add_argument(
+        "--allow-restart",
+        action="store_true",
+        help="restart containers where a change waits for it; of an apart group one at a time",
+    )
     _add_running(parser)
     return parser
 

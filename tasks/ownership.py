@@ -49,5 +49,7 @@ def marked(name: str, config: Mapping[str, str]) -> dict[str, str]:
 
 
 def unmarked(config: Mapping[str, str]) -> dict[str, str]:
-    """A config without our mark, for comparing and for what is let go."""
-    return {key: value for key, value in config.items() if key != CREATED_KEY}
+    """A config without our mark and what we remember beside it, for comparing and letting go."""
+    return {
+        key: value for key, value in config.items() if not f"{key}.".startswith(f"{CREATED_KEY}.")
+    }

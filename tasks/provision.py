@@ -51,6 +51,7 @@ def provision(
     *,
     phases: Collection[str] = (),
     prune: bool = False,
+    allow_restart: bool = False,
     on_result: OnResult | None = None,
 ) -> Report:
     """Bring the selected part of a fleet to what its inventory intends.
@@ -60,6 +61,7 @@ def provision(
         phases: names out of ``tasks.outcome.PHASES``; all of them when empty. ``check`` always
             runs, since it reads what the others need.
         prune: remove what we created and the inventory no longer has.
+        allow_restart: restart containers where a change waits for that.
         on_result: called with each Nornir run's AggregatedResult.
 
     Returns the report; what goes wrong on a machine is in it, never raised.
@@ -70,18 +72,26 @@ def provision(
     if unknown:
         raise UsageError(f"unknown phase {unknown[0]}", remedy=f"phases are: {', '.join(PHASES)}")
     with run_of(nr).state.lock():
-        return _Provision(nr, frozenset(phases or PHASES) | {"check"}, prune, on_result).run()
+        wanted = frozenset(phases or PHASES) | {"check"}
+        return _Provision(nr, wanted, on_result, prune=prune, allow_restart=allow_restart).run()
 
 
 class _Provision:
     """One provision on its way: what its three runs share."""
 
     def __init__(
-        self, nr: Nornir, phases: frozenset[str], prune: bool, on_result: OnResult | None
+        self,
+        nr: Nornir,
+        phases: frozenset[str],
+        on_result: OnResult | None,
+        *,
+        prune: bool,
+        allow_restart: bool,
     ) -> None:
         self.nr = nr
         self.phases = phases
         self.prune = prune
+        self.allow_restart = allow_restart
         self.on_result = on_result
         self.shared: Run = run_of(nr)
         self.intent = self.shared.intent
@@ -172,7 +182,9 @@ class _Provision:
                 Leg("images", sync_images, prune),
             ]
         if host in self.selected or self._carries_selected(host):
-            legs.append(Leg("containers", raise_containers, prune))
+            legs.append(
+                Leg("containers", raise_containers, {**prune, "allow_restart": self.allow_restart})
+            )
         return legs
 
     def _third_legs(self, machine: str) -> Sequence[Leg]:

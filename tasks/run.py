@@ -45,7 +45,8 @@ class Run:
     host key may be learned, by machine; ``locks`` are the LXD hosts' locks held. ``addresses`` are
     those at which a machine has to be reached for now, by name, instead of where it may be found:
     nothing else will do, and none of them is remembered as good. ``leaving`` are the containers
-    that this run stops and renames, or in a dry run would.
+    that this run stops and renames, or in a dry run would. ``down`` are the containers that this
+    run restarted and that did not come back, by their ``apart`` group.
     """
 
     intent: Intent
@@ -61,16 +62,23 @@ class Run:
     locks: dict[str, Held] = field(default_factory=dict)
     addresses: dict[str, str] = field(default_factory=dict)
     leaving: set[str] = field(default_factory=set)
+    down: dict[str, str] = field(default_factory=dict)
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _opening: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
 
     def opening(self, machine: str) -> threading.Lock:
         """The lock under which a machine's connections are opened, so that threads share one."""
         with self._counting:
             return self._opening.setdefault(machine, threading.Lock())
+
+    def apart(self, group: str) -> threading.Lock:
+        """The lock under which one machine of an ``apart`` group is out of service."""
+        with self._counting:
+            return self._apart.setdefault(group, threading.Lock())
 
     def reading(self, host: str) -> threading.Lock:
         """The lock under which one LXD host is read, so that threads share one read of it."""

@@ -132,7 +132,8 @@ class Fleet:
         self.run = Run(intent, objects.state, selected=limit or frozenset((*HOSTS, *containers)))
         defaults = Defaults(data={RUN_KEY: self.run})
         hosts = Hosts({name: Host(name=name, defaults=defaults) for name in HOSTS})
-        self.run.hosts = hosts
+        inside = {name: Host(name=name, defaults=defaults) for name in intent.containers}
+        self.run.hosts = {**hosts, **inside}
         ConnectionPluginRegister.auto_register()
         self.nr = Nornir(Inventory(hosts, Groups(), defaults), runner=ThreadedRunner(4))
 

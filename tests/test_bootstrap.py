@@ -307,3 +307,30 @@ def test_a_host_is_bootstrapped_over_its_ssh(lab: Lab, tmp_path: Path) -> None:
 
 def steps(entry: dict[str, Any]) -> set[str]:
     return {f"{step['action']} {step['object']}" for step in entry["steps"]}
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(
+    ("release", "refused"),
+    [
+        ('ID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME="Alpine Linux v3.20"', True),
+        ('ID=rocky\nID_LIKE="rhel centos fedora"\nPRETTY_NAME="Rocky Linux 9"', True),
+        ('ID=debian\nVERSION_ID="9"\nPRETTY_NAME="Debian GNU/Linux 9 (stretch)"', True),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="16.04"\nPRETTY_NAME="Ubuntu 16.04"', True),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="18.04"\nPRETTY_NAME="Ubuntu 18.04"', False),
+        ('ID=debian\nPRETTY_NAME="Debian GNU/Linux trixie/sid"', False),
+        ('ID=linuxmint\nID_LIKE="ubuntu debian"\nVERSION_ID="21"\nPRETTY_NAME=Mint', False),
+    ],
+)
+def test_another_family_by_a_stand_in_os_release_is_refused_at_once(
+    bare: LabContainer, tmp_path: Path, release: str, *, refused: bool
+) -> None:
+    bare.inside(f"rm /etc/os-release; printf '%s\\n' '{release}' >/etc/os-release")
+    nr = fleet_of(tmp_path, container_of("mach-bare", TestMinimalImage.address), dry_run=True)
+    entry = run_on(nr, "mach-bare", bootstrap_container)
+    nr.close_connections()
+    assert (entry["status"] == "failed") is refused, entry["message"]
+    if refused:
+        assert "Debian from 10 and Ubuntu from 18.04 on" in entry["message"]
+        assert release.rpartition("=")[2].strip('"') in entry["message"]
+        assert entry["seconds"] < 10

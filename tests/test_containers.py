@@ -64,6 +64,7 @@ def test_plan(case: dict[str, Any]) -> None:
         others=others,
         unread=case.get("unread", []),
         prune=case.get("prune", False),
+        allow_restart=case.get("allow_restart", False),
     )
     assert [[s.action, s.object, s.detail] for s in plan.steps] == case["steps"]
     assert list(plan.notes) == case.get("notes", [])

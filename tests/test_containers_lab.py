@@ -16,7 +16,7 @@ from tasks.images import sync_images
 from tasks.intent.model import Attachment, Container, Profile
 from tasks.lxd_api.api import LxdApi
 from tasks.lxd_api.connection import api_of
-from tasks.ownership import CREATED_KEY
+from tasks.ownership import CREATED_KEY, unmarked
 from tasks.profiles import sync_profiles
 from tasks.state import StateFolder
 from tests.object_fleet import (
@@ -149,6 +149,82 @@ def test_drift_is_mended_in_place_key_by_key(objects: ObjectFleet) -> None:
     assert mtu.strip() == "1500"
     assert after["devices"] == {**before["devices"], "theirs": {"type": "none"}}
     assert after["profiles"] == ["obj-web"]
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_what_we_set_and_left_the_inventory_is_unset_and_nothing_else(objects: ObjectFleet) -> None:
+    nic = {"type": "nic", "nictype": "p2p", "name": "if-own"}
+    declared = replace(
+        ONE,
+        config={"user.site": "ams", "boot.autostart.delay": "1"},
+        devices={**ROOT_DISK, "if-own": nic},
+    )
+    fleet = opened(objects, declared)
+    fleet.do(raise_containers)
+    objects.shell(FIRST, "lxc config set obj-one user.theirs=1")
+    fleet.declare(containers={**fleet.run.intent.containers, "obj-one": ONE})
+    fleet.forget()
+    dry = fleet.do(raise_containers, dry_run=True).result["containers"]["obj-one"]
+    assert dry["steps"][0]["detail"] == "no config boot.autostart.delay, no device if-own"
+    real = fleet.do(raise_containers).result["containers"]["obj-one"]
+    assert (real["status"], real["diff"]) == ("changed", dry["diff"]), real["message"]
+    after = instance(objects, "obj-one")
+    assert unmarked(own_keys(after)).keys() >= {"user.site", "user.theirs"}
+    assert "boot.autostart.delay" not in after["config"]
+    assert list(after["devices"]) == list(ROOT_DISK)
+    assert "config user.theirs, which is not in the inventory" in real["message"]
+    assert not fleet.do(raise_containers).changed
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_what_waits_for_a_restart_is_said_until_it_is_done(objects: ObjectFleet) -> None:
+    fleet = opened(objects, ONE)
+    fleet.do(raise_containers)
+    nesting = replace(ONE, config={**ONE.config, "security.nesting": "true"})
+    fleet.declare(containers={**fleet.run.intent.containers, "obj-one": nesting})
+    waits = "runs without its new security.nesting"
+    for expected in ("changed", "ok", "ok"):
+        record = fleet.do(raise_containers).result["containers"]["obj-one"]
+        assert record["status"] == expected
+        assert waits in record["message"]
+        fleet.forget()
+    started = instance(objects, "obj-one")["last_used_at"]
+    dry = fleet.do(raise_containers, dry_run=True, allow_restart=True)
+    assert actions(dry.result["containers"]["obj-one"]) == ["restart"]
+    assert instance(objects, "obj-one")["last_used_at"] == started
+    real = fleet.do(raise_containers, allow_restart=True).result["containers"]["obj-one"]
+    assert (actions(real), real["status"]) == (["restart"], "changed"), real["message"]
+    assert instance(objects, "obj-one")["last_used_at"] > started
+    fleet.forget()
+    again = fleet.do(raise_containers, allow_restart=True).result["containers"]["obj-one"]
+    assert (again["status"], waits in again["message"]) == ("ok", False)
+    fleet.close()
+
+
+@pytest.mark.lab
+def test_a_restart_that_fails_leaves_the_other_of_the_pair_up(
+    objects: ObjectFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writes, "STOP_TIMEOUT", 3)
+    pair = [replace(each, apart="obj") for each in (ONE, TWO)]
+    fleet = opened(objects, *pair)
+    fleet.do(raise_containers)
+    up = "systemctl is-system-running --wait; systemctl mask halt.target poweroff.target"
+    for name in ("obj-one", "obj-two"):
+        objects.shell(FIRST, f"lxc exec {name} -- sh -c '{up}'")
+    started = [instance(objects, each.name)["last_used_at"] for each in pair]
+    late = [replace(each, config={**each.config, "security.nesting": "true"}) for each in pair]
+    fleet.declare(containers={**fleet.run.intent.containers, **{c.name: c for c in late}})
+    fleet.forget()
+    records = fleet.do(raise_containers, allow_restart=True).result["containers"]
+    assert {record["status"] for record in records.values()} == {"failed"}
+    messages = sorted(record["message"] for record in records.values())
+    assert any("it does not restart" in message for message in messages)
+    assert any("not restarted: obj-" in message for message in messages)
+    assert [instance(objects, each.name)["last_used_at"] for each in pair] == started
+    assert {instance(objects, each.name)["status"] for each in pair} == {"Running"}
     fleet.close()
 
 

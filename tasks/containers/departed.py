@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
 from tasks.actual import Json, LxdFacts
-from tasks.containers.plan import ContainerWrite
+from tasks.containers.step import ContainerWrite
 from tasks.ownership import created_by_us, mark_of
 from tasks.plan import Plan, Step
 

@@ -15,7 +15,9 @@ from nornir.core.task import Result, Task
 from tasks.actual import LxdFacts
 from tasks.apply import apply_all
 from tasks.containers.departed import plan_departed
-from tasks.containers.plan import ContainerWrite, plan_container
+from tasks.containers.plan import plan_container
+from tasks.containers.restarting import restart_in_turn
+from tasks.containers.step import ContainerWrite
 from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
 from tasks.errors import FleetError, LxdError, LxdNotFoundError, ProofError
 from tasks.facts.lxd import lxd_facts_of
@@ -54,14 +56,21 @@ class _Job:
         return record(PHASE, status, plan=self.plan, seconds=self.seconds)
 
 
-def raise_containers(task: Task, dry_run: bool | None = None, prune: bool = False) -> Result:
+def raise_containers(
+    task: Task,
+    dry_run: bool | None = None,
+    prune: bool = False,
+    allow_restart: bool = False,
+) -> Result:
     """Create, start and mend the selected containers that are declared on an LXD host.
 
     Arguments:
         dry_run: plan only; None follows Nornir's own setting.
         prune: stop and rename containers that we created and that left the inventory, only where
             the LXD host itself is selected; and take out of the selected ones that we created what
-            config and devices of their own left it.
+            config and devices of their own have and it has not, whoever set it.
+        allow_restart: restart those where a change waits for that, gracefully; of an ``apart``
+            group one at a time.
 
     All containers go their way at the same time, and what fails on one is booked on it alone. The
     Result holds the host's own record (see :func:`tasks.outcome.record`) with the key
@@ -70,7 +79,7 @@ def raise_containers(task: Task, dry_run: bool | None = None, prune: bool = Fals
     not brought to an end is missing there.
     """
     started = time.monotonic()
-    raising = _Raising(task, prune=prune)
+    raising = _Raising(task, prune=prune, allow_restart=allow_restart)
     try:
         raising.plan()
         if not task.is_dry_run(dry_run):
@@ -98,12 +107,13 @@ def raise_containers(task: Task, dry_run: bool | None = None, prune: bool = Fals
 class _Raising:
     """The containers of one LXD host: planned together, applied side by side, proven at once."""
 
-    def __init__(self, task: Task, *, prune: bool) -> None:
+    def __init__(self, task: Task, *, prune: bool, allow_restart: bool) -> None:
         self.task_host = task.host
         self.shared = run_of(task)
         self.intent = self.shared.intent
         self.host = self.intent.lxd_hosts[task.host.name]
         self.prune = prune
+        self.allow_restart = allow_restart
         self.today = date.today()
         self.facts = LxdFacts()
         self.departed: Plan[ContainerWrite] = Plan()
@@ -160,6 +170,7 @@ class _Raising:
             others=[name for name, lxd in read.items() if container.name in lxd.instances],
             unread=[*unread, *(name for name, lxd in read.items() if lxd.problem)],
             prune=self.prune,
+            allow_restart=self.allow_restart,
         )
 
     def _plan_departed(self, facts: LxdFacts) -> Plan[ContainerWrite]:
@@ -182,7 +193,7 @@ class _Raising:
             self._check_sources(job.plan)
             job.begun = True
             try:
-                apply_steps(api, job.plan.steps)
+                self._apply(api, job.container, job.plan)
             except LxdError as error:
                 if not is_unfinished(error):
                     raise
@@ -200,7 +211,12 @@ class _Raising:
         except LxdNotFoundError:
             instances.pop(container.name, None)
         again = self._plan(container, replace(self.facts, instances=instances))
-        apply_steps(api, again.steps)
+        self._apply(api, container, again)
+
+    def _apply(self, api: LxdApi, container: Container, plan: Plan[ContainerWrite]) -> None:
+        apply_steps(api, (step for step in plan.steps if step.action != "restart"))
+        if any(step.action == "restart" for step in plan.steps):
+            restart_in_turn(api, self.shared, container)
 
     def _check_sources(self, plan: Plan[ContainerWrite]) -> None:
         """See that the image and the profiles of a container are on the host."""

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from tasks.actual import Json
-from tasks.containers.plan import ContainerWrite
+from tasks.containers.step import ContainerWrite
 from tasks.errors import DeadlineError, LxdError, LxdNotFoundError
 from tasks.ownership import unmarked
 from tasks.plan import Step
@@ -113,6 +113,19 @@ def stop(api: LxdApi, name: str) -> None:
             f"it does not shut down within {STOP_TIMEOUT} s: {error.what}",
             where=error.where,
             remedy=f"look inside, or end it with: lxc stop {name} --force",
+        ) from error
+
+
+def restart(api: LxdApi, name: str) -> None:
+    """Shut a container down gracefully and start it; one that does not obey keeps running."""
+    body = {"action": "restart", "timeout": STOP_TIMEOUT}
+    try:
+        _put_state(api, name, body, STOP_TIMEOUT + START_DEADLINE)
+    except LxdError as error:
+        raise LxdError(
+            f"it does not restart: {error.what}",
+            where=error.where,
+            remedy=f"look inside, or end it with: lxc restart {name} --force",
         ) from error
 
 

@@ -25,6 +25,8 @@ from tasks.transport import exec_shell_of, shell_of
 DEADLINE = 60.0
 #: The script's own exit status where it waited in vain.
 _WAITED = 75
+#: And where the machine is of another family.
+_NOT_DEBIAN = 76
 
 
 def machine_facts_of(
@@ -114,6 +116,13 @@ def read_machine(
     if done.status == _WAITED:
         said = done.stderr.decode(errors="replace").strip()
         raise DeadlineError(said, where=machine.name, remedy="look at cloud-init status there")
+    if done.status == _NOT_DEBIAN:
+        system = done.stderr.decode(errors="replace").strip() or "a system without a name"
+        raise FleetError(
+            f"it runs {system}, and managed are Debian from 10 and Ubuntu from 18.04 on",
+            where=machine.name,
+            remedy="declare another image for it, or take it out of the inventory",
+        )
     done.check(machine.name, "reading the machine", "the phase containers makes and starts it")
     return parse_machine(machine.name, done.text, units=units)
 

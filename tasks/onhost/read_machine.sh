@@ -11,6 +11,30 @@ export PATH LC_ALL
 state=/var/lib/nornir-lxd-fleet
 largest=262144
 
+os_release() { sed -n "s/^$1=//p" /etc/os-release 2>/dev/null | tr -d "\"'"; }
+
+# Everything here, and all that follows, is Debian's way: apt, dpkg, systemd.
+see_that_it_is_debian() {
+    version=$(os_release VERSION_ID)
+    case $(os_release ID) in
+    debian) oldest=10 ;;
+    ubuntu) oldest=18 ;;
+    *)
+        oldest=0
+        case " $(os_release ID_LIKE) " in
+        *" debian "* | *" ubuntu "*) ;;
+        *) oldest=none ;;
+        esac
+        ;;
+    esac
+    # an unstable Debian has no number
+    if [ "$oldest" = none ] || [ "${version:+${version%%.*}}" -lt "$oldest" ] 2>/dev/null; then
+        os_release PRETTY_NAME >&2
+        exit 76
+    fi
+}
+see_that_it_is_debian
+
 uptime_seconds() {
     read -r now _ </proc/uptime
     printf %s "${now%.*}"
