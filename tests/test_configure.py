@@ -79,3 +79,11 @@ def test_a_foreign_path_is_refused(foreign: str) -> None:
     machine = Machine("web-01", Ssh("10.0.0.1"), configure=configure, foreign=(foreign,))
     with pytest.raises(FleetError, match="foreign"):
         plan_configuration(machine, MachineFacts("web-01"))
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_what_left_the_inventory_and_is_foreign_now_is_left_alone(*, prune: bool) -> None:
+    machine = Machine("web-01", Ssh("10.0.0.1"), foreign=("/etc/app",))
+    actual = MachineFacts("web-01", over="ssh", configured=("/etc/app/a.conf",))
+    plan = plan_configuration(machine, actual, prune=prune)
+    assert (plan.steps, plan.notes) == ((), ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.machine.managed import managed_files
-from tasks.machine.paths import setting_path
+from tasks.machine.paths import changed_in_place, foreign_over, setting_path
 from tasks.mistakes import Mistakes, Place
 
 if TYPE_CHECKING:
@@ -31,8 +31,9 @@ def check_ownership(intent: Intent, inventory: Inventory, mistakes: Mistakes) ->
                 )
             declared.setdefault(path, place)
             ours.append((path, place))
-        for key in machine.configure.sysctl:
-            ours.append((setting_path(key), inventory.host_place(name, "configure", "sysctl", key)))
+        for table, key, path in changed_in_place(machine.configure):
+            place = inventory.host_place(name, "configure", table, *([key] if key else []))
+            ours.append((path, place))
         if machine.configure.hostname and name in intent.containers:
             mistakes.add(
                 inventory.host_place(name, "configure", "hostname"),
@@ -79,12 +80,12 @@ def _check_kernel(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> No
 
 
 def _check_foreign(machine: Machine, path: str, place: Place, mistakes: Mistakes) -> None:
-    for foreign in machine.foreign:
-        if path == foreign or path.startswith(foreign.rstrip("/") + "/"):
-            beneath = "" if path == foreign else f" (beneath {foreign})"
-            mistakes.add(
-                place,
-                f"{path} is ours, and foreign{beneath}",
-                "one owner for each: take it out of `foreign`, or do not declare it",
-                host=machine.name,
-            )
+    foreign = foreign_over(path, machine)
+    if foreign is not None:
+        beneath = "" if path == foreign else f" (beneath {foreign})"
+        mistakes.add(
+            place,
+            f"{path} is ours, and foreign{beneath}",
+            "one owner for each: take it out of `foreign`, or do not declare it",
+            host=machine.name,
+        )

@@ -17,11 +17,11 @@ from tasks.configure.system import plan_locale, plan_sysctl, plan_timezone
 from tasks.configure.users import plan_group, plan_user
 from tasks.errors import FleetError
 from tasks.intent.model import Configure, Machine
-from tasks.machine.change import Calls
+from tasks.machine.change import Call, Calls
 from tasks.machine.host_name import plan_host_name
-from tasks.machine.managed import Managed, managed_files
-from tasks.machine.paths import is_foreign, setting_path
-from tasks.plan import Plan
+from tasks.machine.managed import Managed, managed_files, sudoers_path
+from tasks.machine.paths import changed_in_place, is_foreign
+from tasks.plan import Plan, Step, mapping_diff
 
 
 def plan_configuration(
@@ -38,7 +38,16 @@ def plan_configuration(
     wanted = machine.configure
     managed = list(managed_files(wanted))
     _see_that_it_is_ours(machine, managed)
-    departed = sorted(set(actual.configured) - {found.file.path for found in managed})
+    revoked = [
+        path
+        for user in wanted.users
+        if not user.has_sudo and (path := sudoers_path(user)) in actual.configured
+    ]
+    departed = sorted(
+        path
+        for path in set(actual.configured) - {found.file.path for found in managed} - {*revoked}
+        if not is_foreign(path, machine)
+    )
     if wanted == Configure() and not departed:
         return Plan(reason="no configuration is declared")
     changes = {
@@ -48,6 +57,17 @@ def plan_configuration(
     }
     removals = [take_back(path) for path in departed] if prune else []
     changed = [*changes, *(departed if prune else ())]
+    revocations = [
+        Step(
+            "remove",
+            f"file {path}",
+            (Call("revoke", (path,)),),
+            "its user has no sudo any more",
+            mapping_diff({path: "ours"}, {path: "absent"}, "files"),
+        )
+        for path in revoked
+        if path not in changes
+    ]
     users = sorted(wanted.users, key=lambda user: not user.absent)
     groups = [group for group in wanted.groups if not group.absent]
     steps = [
@@ -62,6 +82,7 @@ def plan_configuration(
         *(step for g in wanted.groups if g.absent for step in plan_group(g, actual)),
         *plan_sysctl(wanted, actual),
         *changes.values(),
+        *revocations,
         *removals,
         *plan_services(wanted, actual, changed),
     ]
@@ -70,11 +91,11 @@ def plan_configuration(
 
 
 def _see_that_it_is_ours(machine: Machine, managed: Sequence[Managed]) -> None:
-    settings = [(key, setting_path(key)) for key in machine.configure.sysctl]
-    for what, path in [*((found.file.path, found.file.path) for found in managed), *settings]:
+    in_place = [path for _, _, path in changed_in_place(machine.configure)]
+    for path in [*(found.file.path for found in managed), *in_place]:
         if is_foreign(path, machine):
             raise FleetError(
-                f"{what} is declared as ours and as foreign at once",
+                f"{path} is declared as ours and as foreign at once",
                 where=machine.name,
                 remedy="take one of the two out of the inventory",
             )

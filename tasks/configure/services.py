@@ -11,8 +11,10 @@ from tasks.plan import Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
 
-#: UnitFileStates of a unit that starts at boot, or that nothing has to enable.
-ENABLED = ("enabled", "enabled-runtime", "alias", "static", "generated", "indirect", "transient")
+#: UnitFileStates of a unit that starts at boot.
+ENABLED = ("enabled", "enabled-runtime", "alias")
+#: And of one that can be neither enabled nor disabled: others start it, or nobody.
+FIXED = ("static", "generated", "indirect", "transient")
 #: ActiveStates of a unit that runs or is about to.
 ACTIVE = ("active", "reloading", "activating")
 #: Where systemd reads units that a configuration may bring (systemd.unit(5)).
@@ -22,9 +24,13 @@ UNIT_FOLDERS = ("/etc/systemd/system/", "/usr/lib/systemd/system/", "/lib/system
 def plan_services(wanted: Configure, actual: MachineFacts, changed: Collection[str]) -> Steps:
     """What is to be done once the files at the paths ``changed`` are written or removed."""
     yield from _reload(actual, changed)
+    started = set()
     for service in wanted.services:
-        yield from _service(service, actual)
-    yield from _restarts(wanted, changed, actual)
+        for step in _service(service, actual):
+            yield step
+            if step.action == "start":
+                started.add(service.name)
+    yield from _restarts(wanted, changed, actual, started)
 
 
 def _reload(actual: MachineFacts, changed: Collection[str]) -> Steps:
@@ -43,7 +49,7 @@ def _service(service: Service, actual: MachineFacts) -> Steps:
         "running": (unit.active in ACTIVE, service.running, "start", "stop"),
     }
     for key, (now, wanted, to_true, to_false) in states.items():
-        if wanted is None or wanted == now:
+        if wanted is None or wanted == now or (key == "enabled" and unit.enabled in FIXED):
             continue
         action = to_true if wanted else to_false
         if not wanted and unit.load == "not-found":
@@ -56,14 +62,21 @@ def _service(service: Service, actual: MachineFacts) -> Steps:
         )
 
 
-def _restarts(wanted: Configure, changed: Collection[str], actual: MachineFacts) -> Steps:
-    """A service whose file changes, or changed in a run that did not come to the restart."""
+def _restarts(
+    wanted: Configure, changed: Collection[str], actual: MachineFacts, started: Collection[str]
+) -> Steps:
+    """A service whose file changes, or changed in a run that did not come to the restart.
+
+    One that is ``started`` reads everything by that.
+    """
     due: dict[str, list[str]] = {name: [] for name in actual.pending_restarts}
     for file in wanted.files:
         for name in file.restarts:
             if file.path in changed:
                 due.setdefault(name, []).append(file.path)
     for name, paths in due.items():
+        if name in started:
+            continue
         yield Step(
             "restart",
             f"service {name}",

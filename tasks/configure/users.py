@@ -74,7 +74,8 @@ def plan_user(user: User, actual: MachineFacts) -> Steps:
             mapping_diff({"groups": list(held.groups)}, {"groups": wanted}, f"user {user.name}"),
         )
     step = all_keys_step if user.only_keys else keys_step
-    keys = step(user.name, user.keys, held.keys)
+    moves = user.home is not None and user.home != held.home
+    keys = step(user.name, user.keys, () if moves else held.keys)
     if keys:
         yield keys
 

@@ -42,7 +42,7 @@ def configure_of(machine: Machine, host: Layers, scope: Scope, templates: Templa
         timezone=zone,
         locale=data.get("locale"),
         repositories=tuple(reader.repositories()),
-        packages=data.get("packages", {}),
+        packages=reader.packages(),
         groups=tuple(
             Group(name, absent=True) if written == ABSENT else Group(name, **written)
             for name, written in data.get("groups", {}).items()
@@ -52,7 +52,11 @@ def configure_of(machine: Machine, host: Layers, scope: Scope, templates: Templa
         sysctl={key: str(value) for key, value in data.get("sysctl", {}).items()},
         cron=tuple(reader.cron_jobs()),
         services=tuple(
-            Service(name, **written) for name, written in data.get("services", {}).items()
+            # with nothing written it runs, also after a boot; else what is not written stays
+            Service(name, written.get("enabled"), written.get("running"))
+            if written
+            else Service(name)
+            for name, written in data.get("services", {}).items()
         ),
     )
 
@@ -71,6 +75,13 @@ class _Reader:
             if written == ABSENT:
                 yield Repository(name, absent=True)
             elif self._has(written, place, "url", "suite"):
+                flat = written["suite"].endswith("/")
+                if flat == bool(written.get("components", not flat)):
+                    self.scope.mistakes.add(
+                        place.at("components"),
+                        "a suite that ends in / has no components, any other has some",
+                        "leave components out" if flat else "write them: [main]",
+                    )
                 key = written.get("key")
                 yield Repository(
                     name,
@@ -94,15 +105,58 @@ class _Reader:
                     self.scope.key_line(key, place.at("keys", n))
                     for n, key in enumerate(written.get("keys", []))
                 ]
-                if written.get("only_keys") and not keys:
+                if written.get("only_keys"):
+                    keys = self._all_keys(name, keys, place)
+                if written.get("sudo") and written.get("sudo_commands"):
                     self.scope.mistakes.add(
-                        place, "only_keys without keys lets nobody in", "write its `keys`"
+                        place.at("sudo_commands"),
+                        "sudo: true allows everything already",
+                        "write one of the two",
                     )
                 fields: dict[str, Any] = {
                     key: tuple(value) if isinstance(value, list) else value
                     for key, value in written.items()
                 }
                 yield User(name, **{**fields, "keys": tuple(key for key in keys if key)})
+
+    def _all_keys(self, user: str, keys: list[str | None], place: Place) -> list[str | None]:
+        """The keys of a user who shall have no others: with ours, or we lock ourselves out."""
+        ssh, ours = self.machine.ssh, self.machine.bootstrap.authorized_keys
+        if user == "root":
+            keys = [*keys, *(key for key in ours if key not in keys)]
+        public = ssh.key_file.with_name(f"{ssh.key_file.name}.pub") if ssh.key_file else None
+        if not keys:
+            self.scope.mistakes.add(
+                place, "only_keys without keys lets nobody in", "write its `keys`"
+            )
+        elif user == ssh.username and public and public.is_file():
+            own = public.read_text().split()[1:2]
+            if not any(key and own == key.split()[1:2] for key in keys):
+                self.scope.mistakes.add(
+                    place.at("only_keys"),
+                    "would lock us out: the key that we log in with is not among its keys",
+                    f"write {{file: {public}}} there",
+                    host=self.machine.name,
+                )
+        return keys
+
+    def packages(self) -> Mapping[str, str]:
+        """What is declared; a package that another table needs cannot be absent."""
+        configure = self.host.data.get("configure", {})
+        packages: Mapping[str, str] = configure.get("packages", {})
+        users = [user for user in configure.get("users", {}).values() if isinstance(user, dict)]
+        needs = {
+            "sudo": any(user.get("sudo") or user.get("sudo_commands") for user in users),
+            "cron": any(job != ABSENT for job in configure.get("cron", {}).values()),
+        }
+        for package, needed in needs.items():
+            if needed and packages.get(package) == ABSENT:
+                self.scope.mistakes.add(
+                    self.host.place("configure", "packages", package),
+                    f"{package} is absent, and another table needs it",
+                    "declare one of the two",
+                )
+        return packages
 
     def files(self) -> Iterator[File]:
         for path, written, place in self._entries("files"):

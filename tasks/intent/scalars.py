@@ -129,8 +129,9 @@ INSTANCE_NAME = matching(
     "a name that LXD takes",
     "at most 63 letters, digits and hyphens, first a letter, last no hyphen",
 )
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
 HOST_NAME = matching(
-    r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?",
+    rf"(?=.{{1,63}}$){_LABEL}(\.{_LABEL})*",
     "a host's name",
     "at most 63 letters, digits, dots and hyphens",
 )
@@ -193,15 +194,49 @@ ARMOURED = Scalar(
     "write it whole (-----BEGIN PGP PUBLIC KEY BLOCK-----), or {file: PATH}",
 )
 # crontab(5): five fields, or a word.
-_CRON_ITEM = r"(\*|\d{1,2}(-\d{1,2})?|[a-z]{3}(-[a-z]{3})?)(/\d{1,2})?"
-_CRON_FIELD = rf"{_CRON_ITEM}(,{_CRON_ITEM})*"
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
+_CRON_FIELDS: tuple[tuple[int, int, list[str]], ...] = (
+    (0, 59, []),
+    (0, 23, []),
+    (1, 31, []),
+    (1, 12, _MONTHS),
+    (0, 7, _WEEKDAYS),
+)
 _CRON_WORDS = "reboot|yearly|annually|monthly|weekly|daily|midnight|hourly"
-CRON_SCHEDULE = matching(
-    rf"@({_CRON_WORDS})|(?i:{_CRON_FIELD}( +{_CRON_FIELD}){{4}})",
+_CRON_ITEM = re.compile(r"(?:\*|(\w+)(?:-(\w+))?)(?:/([1-9]\d?))?")
+
+
+def cron_schedule(text: str) -> object:
+    """A schedule as cron takes it. Raises ValueError."""
+    if re.fullmatch(f"@({_CRON_WORDS})", text):
+        return text
+    fields = text.split(" ")
+    for field, (low, high, names) in zip(fields, _CRON_FIELDS, strict=True):
+        for item in field.split(","):
+            found = _CRON_ITEM.fullmatch(item.lower())
+            if found is None:
+                raise ValueError(text)
+            bounds = [
+                names.index(word) + low if word in names else int(word)
+                for word in found.group(1, 2)
+                if word
+            ]
+            if bounds != sorted(bounds) or any(not low <= bound <= high for bound in bounds):
+                raise ValueError(text)
+    return text
+
+
+CRON_SCHEDULE = parsed(
+    cron_schedule,
     "a schedule of cron",
     'write minute, hour, day, month and weekday: "5 3 * * *"',
 )
-USER_NAME = matching(r"[a-z_][a-z0-9_-]{0,31}", "a user's name")
+USER_NAME = matching(
+    r"[a-z_][a-z0-9_-]{0,31}",
+    "the name of a user or group",
+    "at most 32 small letters, digits, hyphens and underscores, first a letter",
+)
 DEVICE_NAME = matching(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", "a device's name")
 MODE = matching(r"0?[0-7]{3}|[1-7][0-7]{3}", "a file mode", 'write it in quotes: "0644"')
 FOREIGN = matching(r"/[^\s]*", "a path", "write a file's path, or a folder's for all in it")

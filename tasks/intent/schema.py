@@ -113,7 +113,9 @@ _CONFIGURE = Table(
                     "keys": AUTHORIZED_KEYS,
                     "only_keys": BOOLEAN,
                     "sudo": BOOLEAN,
-                    "sudo_commands": ListOf(LINE),
+                    "sudo_commands": ListOf(
+                        matching(r"/[^\n]+", "a command of sudoers(5)", "write its path from / on")
+                    ),
                     "uid": integer(1, 2**32 - 2, "a user's number"),
                     "home": ABSOLUTE,
                     "system": BOOLEAN,

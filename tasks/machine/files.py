@@ -138,8 +138,9 @@ def keys_step(
 
 def all_keys_step(user: str, keys: Iterable[str], actual: Iterable[str]) -> Step[Calls] | None:
     """The step that makes these public keys the only ones that a user has; None where they are."""
-    wanted, held = list(keys), [line for line in actual if line.strip() and line[0] != "#"]
-    if {_identity(line) for line in wanted} == {_identity(line) for line in held}:
+    wanted = list(keys)
+    held = [line.strip() for line in actual if line.strip() and line.strip()[0] != "#"]
+    if set(wanted) == set(held):  # whole: options before a key say what it is good for
         return None
     text = "".join(f"{key}\n" for key in wanted)
     return Step(

@@ -44,15 +44,20 @@ def managed_files(configure: Configure) -> Iterator[Managed]:
         yield Managed("cron", job.name, _cron(job))
 
 
+def sudoers_path(user: User) -> str:
+    """Where the rights of a user stand."""
+    return f"/etc/sudoers.d/{user.name}"
+
+
 def _sudoers(user: User) -> File:
-    """Sudo ignores files with a dot in their name, and those that others may write."""
+    """Sudo ignores files that others may write."""
     may = "(ALL:ALL) NOPASSWD: ALL" if user.sudo else ""
     lines = [may] if may else [f"(root) NOPASSWD: {command}" for command in user.sudo_commands]
     return File(
-        f"/etc/sudoers.d/{user.name.replace('.', '_')}",
+        sudoers_path(user),
         HEADER + "".join(f"{user.name} ALL={line}\n" for line in lines),
         mode="0440",
-        validate="visudo -cqf %s",
+        validate="visudo -cf %s",
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from tasks.intent.model import Attachment, Container, Machine
-from tasks.machine.managed import managed_files
+from tasks.intent.model import Attachment, Configure, Container, Machine
+from tasks.machine.managed import managed_files, sudoers_path
 
 STATE = "/var/lib/nornir-lxd-fleet"
 FIRST_UPGRADE = f"{STATE}/first-upgrade"
@@ -43,9 +44,27 @@ def setting_path(key: str) -> str:
     return f"/proc/sys/{key.replace('.', '/')}"
 
 
+def changed_in_place(configure: Configure) -> Iterator[tuple[str, str, str]]:
+    """What a configuration changes besides whole files: its table, the name there, the path."""
+    for key in configure.sysctl:
+        yield "sysctl", key, setting_path(key)
+    if configure.timezone:
+        yield "timezone", "", "/etc/localtime"
+        yield "timezone", "", "/etc/timezone"
+    if configure.locale:
+        yield "locale", "", "/etc/default/locale"
+        yield "locale", "", "/etc/locale.conf"
+
+
+def foreign_over(path: str, machine: Machine) -> str | None:
+    """The path that the inventory declares as somebody else's, and that this is or lies under."""
+    lies = PurePosixPath(path).is_relative_to
+    return next((foreign for foreign in machine.foreign if lies(foreign)), None)
+
+
 def is_foreign(path: str, machine: Machine) -> bool:
     """Whether a path is, or lies under, one that the inventory declares as somebody else's."""
-    return any(PurePosixPath(path).is_relative_to(foreign) for foreign in machine.foreign)
+    return foreign_over(path, machine) is not None
 
 
 def is_ours(path: str, machine: Machine) -> bool:
@@ -62,6 +81,7 @@ def read_paths(machine: Machine) -> tuple[str, ...]:
         for attachment in machine.attachments.values():
             paths += [networkd_file(attachment), ifupdown_file(attachment)]
     paths += [managed.file.path for managed in managed_files(machine.configure)]
+    paths += [sudoers_path(user) for user in machine.configure.users]
     return tuple(dict.fromkeys(paths))
 
 

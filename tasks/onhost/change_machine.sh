@@ -98,10 +98,42 @@ keep_original() {
     ours
     if [ -e "$1" ] || [ -L "$1" ]; then
         mkdir -p "$state/backup${1%/*}"
-        cp -a -- "$1" "$state/backup$1"
+        cp -aT -- "$1" "$state/backup$1"
+    elif [ -e "$state/backup$1" ] || [ -L "$state/backup$1" ]; then
+        rm -f -- "$state/backup$1" # of an earlier time, which a kill kept from going
     fi
     printf '%s\n' "$1" >>"$state/files"
     touched=$touched$newline$1
+    kept="$kept $1 "
+}
+kept=
+noted=
+
+# forget LIST PATH
+forget() {
+    [ -e "$state/$1" ] || return 0
+    grep -vxF -e "$2" "$state/$1" >"$work/list" || [ $? = 1 ]
+    install -m 600 "$work/list" "$state/$1.new"
+    mv -f "$state/$1.new" "$state/$1"
+}
+
+# never_was PATH: what this change noted of a file that stays as it was.
+never_was() {
+    case $noted in
+    *" $1 "*) forget configured "$1" ;;
+    esac
+    case $kept in
+    *" $1 "*)
+        forget files "$1"
+        rm -f -- "$state/backup$1"
+        ;;
+    esac
+}
+
+forget_undo() {
+    if [ -e "$state/undo$1" ] || [ -L "$state/undo$1" ] || [ -e "$state/undo$1.absent" ]; then
+        rm -f -- "$state/undo$1" "$state/undo$1.absent"
+    fi
 }
 
 # pend_restart SERVICE: noted before its file changes, so that a run killed in between does not
@@ -132,24 +164,33 @@ put_file() {
     validate=${6-}
     case $validate in
     *%s*)
-        bounded sh -c "${validate%%\%s*}$unfinished${validate#*\%s}" ||
+        if ! bounded sh -c "${validate%%\%s*}$unfinished${validate#*\%s}"; then
+            never_was "$2"
             fail "not written: the validation failed: $validate"
+        fi
         validate=
         ;;
     ?*) remember "$2" ;;
     esac
     mv -fT -- "$unfinished" "$2"
     unfinished=
-    [ -z "$validate" ] || prove_file "$2" "$validate"
+    if [ -n "$validate" ]; then
+        prove_file "$2" "$validate"
+    elif [ -z "$proved_later" ]; then
+        forget_undo "$2"
+    fi
     pended=
 }
+proved_later=
 
 # put_with_next CONTENT PATH OWNER GROUP MODE: the validation of the file that follows is for this
 # one too; both stay, or both go back.
 put_with_next() {
     remember "$2"
     with_next="$with_next $2"
+    proved_later=yes
     put_file "$@"
+    proved_later=
 }
 with_next=
 
@@ -160,6 +201,7 @@ remove_file() {
     fi
     keep_original "$1"
     rm -f -- "$1"
+    forget_undo "$1"
 }
 
 # What a file was stays until its successor is validated, also through a kill in between.
@@ -181,12 +223,14 @@ prove_file() {
     bounded sh -c "$2" && good=yes
     for path in $1 $with_next; do
         if [ $good = yes ]; then
-            rm -f "$state/undo$path" "$state/undo$path.absent"
+            forget_undo "$path"
+            continue
         elif [ -e "$state/undo$path.absent" ]; then
             rm -f -- "$path" "$state/undo$path.absent"
         else
             mv -fT -- "$state/undo$path" "$path"
         fi
+        never_was "$path"
     done
     with_next=
     [ $good = no ] || return 0
@@ -236,7 +280,7 @@ change_keys() {
 # set_keys CONTENT USER: these and no others; whole or not at all.
 set_keys() {
     # shellcheck disable=SC2016  # for a shell of its own
-    change_keys "$1" "$2" 'cat >"$1.nornir"; mv -f "$1.nornir" "$1"'
+    change_keys "$1" "$2" 'cat >"$1.nornir"; mv -f "$1.nornir" "$1"; rm -f "${1}2"'
 }
 
 set_hostname() { hostname "$1"; }

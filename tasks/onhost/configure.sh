@@ -5,9 +5,10 @@
 
 set_timezone() {
     [ -e "/usr/share/zoneinfo/$1" ] || fail "the time zone $1 is unknown here"
+    # first, since the link is what is looked at
+    printf '%s\n' "$1" >/etc/timezone
     ln -sfnT "/usr/share/zoneinfo/$1" /etc/localtime.new
     mv -fT /etc/localtime.new /etc/localtime
-    printf '%s\n' "$1" >/etc/timezone
 }
 
 # generate_locale NAME: as locale-gen of Debian and Ubuntu takes it, NAME and its characters.
@@ -64,6 +65,8 @@ change_user() {
     name=$1
     shift
     usermod "$@" "$name"
+    home=$(getent passwd "$name" | cut -d: -f6)
+    [ -d "$home" ] || install -d -m 700 -o "$name" -g "$(id -gn "$name")" "$home"
 }
 
 remove_user() { userdel "$1"; }
@@ -71,11 +74,20 @@ remove_user() { userdel "$1"; }
 # note_configured PATH: a configuration of ours writes it, until it has left the inventory.
 note_configured() {
     ours
+    if [ -e "$state/configured" ] && grep -qxF -e "$1" "$state/configured"; then
+        return
+    fi
     printf '%s\n' "$1" >>"$state/configured"
+    noted="$noted $1 "
 }
 
-# take_back PATH: what was there before us comes back, or nothing.
+# take_back PATH: what was there before us comes back, or nothing; what is there now is kept in
+# taken-back/. Killed anywhere, it can be done again: the backup goes last.
 take_back() {
+    if [ -e "$1" ] && ! cmp -s -- "$1" "$state/backup$1"; then
+        mkdir -p "$state/taken-back${1%/*}"
+        cp -aT -- "$1" "$state/taken-back$1"
+    fi
     if [ -e "$state/backup$1" ] || [ -L "$state/backup$1" ]; then
         rm -f -- "$1.nornir"
         cp -aT -- "$state/backup$1" "$1.nornir"
@@ -83,16 +95,19 @@ take_back() {
     else
         rm -f -- "$1"
     fi
+    forget_undo "$1"
     forget files "$1"
-    rm -f -- "$state/backup$1"
     forget configured "$1"
+    rm -f -- "$state/backup$1"
 }
 
-# forget LIST PATH
-forget() {
-    grep -vxF -e "$2" "$state/$1" >"$work/list" || :
-    install -m 600 "$work/list" "$state/$1.new"
-    mv -f "$state/$1.new" "$state/$1"
+# revoke PATH: a file of ours that gave a right goes at once, and for good.
+revoke() {
+    rm -f -- "$1"
+    forget_undo "$1"
+    forget files "$1"
+    forget configured "$1"
+    rm -f -- "$state/backup$1"
 }
 
 reload_units() { bounded systemctl daemon-reload; }
@@ -122,4 +137,5 @@ service() {
         journalctl --no-pager -q -n 6 -u "$1" || true
         fail "systemctl $2 $1 failed"
     fi
+    [ "$2" != start ] || rm -f "$state/restart/$1" # it has just read everything
 }

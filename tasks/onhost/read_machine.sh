@@ -133,7 +133,8 @@ read_user() {
     keys=
     uid=$(echo "$entry" | cut -d: -f3)
     if [ ! -L "$home/.ssh" ] && [ ! -L "$home/.ssh/authorized_keys" ]; then
-        keys=$(base64 -w0 "$home/.ssh/authorized_keys" 2>/dev/null)
+        # sshd reads both
+        keys=$(cat "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" 2>/dev/null | base64 -w0)
     fi
     echo "user $1 $(echo "$entry" | cut -d: -f7) $home $uid ${keys:--} $(id -Gn "$1")"
 }
@@ -238,7 +239,11 @@ for name in "$state"/restart/*; do
 done
 
 if [ -e "$state/configured" ]; then
-    sed 's/^/configured /' "$state/configured"
+    while read -r path; do
+        if [ -e "$path" ] || [ -L "$path" ]; then
+            echo "configured $path"
+        fi
+    done <"$state/configured"
 fi
 read_locale
 
