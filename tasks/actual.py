@@ -155,6 +155,11 @@ class FileFacts:
     sha256: str = ""
     unproven: bool = False
 
+    @property
+    def text(self) -> str:
+        """The content as text; empty where it is not known."""
+        return (self.content or b"").decode(errors="replace")
+
 
 @dataclass(frozen=True)
 class UserFacts:

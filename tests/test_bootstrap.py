@@ -30,6 +30,7 @@ from tests.machines import (
     lab_container,
     run_on,
 )
+from tests.records import told
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "bootstrap.yaml").read_text())
 KEY = "ssh-ed25519 AAAAkey operator"
@@ -106,7 +107,7 @@ class TestMinimalImage:
         entry = run_on(nr, "mach-bare", bootstrap_container)
         nr.close_connections()
         assert entry["status"] == "changed"
-        assert {"install package python3", "install package openssh-server"} <= steps(entry)
+        assert {"install package python3", "install package openssh-server"} <= {*told(entry)}
         assert f"+Address={self.address}/24" in entry["diff"].splitlines()
         assert state_of(bare) == before
         assert not (tmp_path / "s").exists()
@@ -197,7 +198,7 @@ class TestMinimalImage:
         entry = run_on(nr, "mach-bare", bootstrap_container)
         nr.close_connections()
         assert entry["status"] == "changed", entry["message"]
-        assert steps(entry) == {"start service ssh"}
+        assert {*told(entry)} == {"start service ssh"}
 
     def test_a_new_host_key_found_over_exec_replaces_the_known_one(
         self, bare: LabContainer, tmp_path: Path
@@ -222,7 +223,7 @@ class TestMinimalImage:
             nr = fleet_of(tmp_path, wanted)
             entry = run_on(nr, "mach-bare", bootstrap_container)
             nr.close_connections()
-            assert steps(entry) == expected, entry["message"]
+            assert {*told(entry)} == expected, entry["message"]
 
     def test_the_network_by_ifupdown(self, bare: LabContainer, tmp_path: Path) -> None:
         bare.inside("apt-get -q update && apt-get -q -y install ifupdown", timeout=120)
@@ -253,7 +254,7 @@ def test_the_network_by_netplan(lab: Lab, tmp_path: Path) -> None:
         nr.close_connections()
         assert entry["status"] == "changed", entry["message"]
         assert entry["steps"][0]["detail"].startswith("by netplan")
-        assert "create file /etc/resolv.conf" not in steps(entry)
+        assert "create file /etc/resolv.conf" not in {*told(entry)}
         assert container.inside("stat -c %a /etc/netplan/60-nornir-lxd-fleet.yaml").strip() == "600"
 
 
@@ -271,7 +272,7 @@ def test_an_image_with_cloud_init_keeps_its_network(lab: Lab, tmp_path: Path) ->
         entry = run_on(nr, "mach-cloud", bootstrap_container)
         nr.close_connections()
         assert entry["status"] == "changed", entry["message"]
-        assert not {step for step in steps(entry) if "network" in step or "resolv" in step}
+        assert not {step for step in {*told(entry)} if "network" in step or "resolv" in step}
         assert container.inside("ls /etc/netplan").split() == ["50-cloud-init.yaml"]
 
 
@@ -283,7 +284,7 @@ def test_a_container_that_does_not_exist(lab: Lab, tmp_path: Path) -> None:
         entry = run_on(dry, "mach-none", bootstrap_container)
         dry.close_connections()
         assert entry["status"] == "changed"
-        assert "create network if-demo" in steps(entry)
+        assert "create network if-demo" in {*told(entry)}
 
         real = fleet_of(tmp_path, wanted)
         entry = run_on(real, "mach-none", bootstrap_container)
@@ -300,13 +301,9 @@ def test_a_host_is_bootstrapped_over_its_ssh(lab: Lab, tmp_path: Path) -> None:
         nr = fleet_of(tmp_path, host_of())
         entry = run_on(nr, HOST, bootstrap_host)
         nr.close_connections()
-        assert steps(entry) == expected, entry["message"]
+        assert {*told(entry)} == expected, entry["message"]
     assert execs(nr, HOST) == 1
     assert run_of(nr.inventory.hosts[HOST]).machines[HOST].over == "ssh"
-
-
-def steps(entry: dict[str, Any]) -> set[str]:
-    return {f"{step['action']} {step['object']}" for step in entry["steps"]}
 
 
 @pytest.mark.lab

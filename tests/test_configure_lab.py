@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tasks.bootstrap import bootstrap_container
-from tasks.configure import configure_system
 from tasks.intent.model import Configure, CronJob, File, Group, Repository, Service, User
 from tasks.machine.paths import STATE
-from tasks.onhost import on_host, script_of
+from tests.configured import REPOSITORY, Configured, killed_take_back
 from tests.lab import Lab, client_public_key
-from tests.machines import LabContainer, container_of, execs, fleet_of, lab_container, run_on
+from tests.machines import lab_container
+from tests.records import told
 
 pytestmark = pytest.mark.lab
 SSHD = "/etc/ssh/sshd_config.d/50-mach.conf"
 SYSCTL = "/etc/sysctl.d/61-nornir-lxd-fleet.conf"
 TIDY = "/etc/cron.d/nornir-lxd-fleet-tidy"
-
-
-class Configured:
-    """A container with SSH, and the state folder that knows its host key."""
-
-    address = "192.168.56.235"
-
-    def __init__(self, container: LabContainer, state: Path) -> None:
-        self.container = container
-        self.state = state
-        self.execs = 0
-
-    def bootstrap(self) -> None:
-        nr = fleet_of(self.state, container_of(self.container.name, self.address))
-        entry = run_on(nr, self.container.name, bootstrap_container)
-        nr.close_connections()
-        assert entry["status"] == "changed", entry["message"]
-
-    def converge(
-        self, wanted: Configure, *, dry_run: bool = False, prune: bool = False
-    ) -> dict[str, Any]:
-        name = self.container.name
-        container = container_of(name, self.address, configure=wanted)
-        nr = fleet_of(self.state, container, dry_run=dry_run)
-        entry = run_on(nr, name, configure_system, prune=prune)
-        self.execs = execs(nr, name)
-        nr.close_connections()
-        return entry
-
-    def inside(self, script: str) -> str:
-        return self.container.inside(script)
-
-    def started(self, service: str) -> str:
-        """When a service was started last: another value after a restart."""
-        return self.inside(f"systemctl show -P ActiveEnterTimestampMonotonic {service}").strip()
 
 
 @pytest.fixture(scope="module")
@@ -66,29 +27,6 @@ def machine(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conf
         configured = Configured(container, tmp_path_factory.mktemp("state"))
         configured.bootstrap()
         yield configured
-
-
-def killed_take_back(path: str, after: int) -> str:
-    """Shell text that takes a file back and is killed after that many of the function's lines."""
-    text = script_of("configure")
-    body = text[text.index("take_back() {\n") :].partition("\n}\n")[0].splitlines()[1:]
-    commands: list[str] = []
-    depth = 0
-    for line in body:
-        opens, closes = line.strip().startswith("if "), line.strip() == "fi"
-        if depth == 0 or (opens and depth == 0):
-            commands.append(line)
-        else:
-            commands[-1] += f"\n{line}"
-        depth += opens - closes
-    killed = "\n".join([*commands[:after], "kill -9 $$"])
-    change = on_host("change_machine", "60")
-    script = f"{change}\n{text}\nset -- {path}\n{killed}\n"
-    return f"tar -cf - -T /dev/null >/run/empty.tar; sh -c {shlex.quote(script)} </run/empty.tar; :"
-
-
-def steps(entry: dict[str, Any]) -> list[str]:
-    return [f"{step['action']} {step['object']}" for step in entry["steps"]]
 
 
 WHOLE = Configure(
@@ -107,25 +45,6 @@ WHOLE = Configure(
     services=(Service("cron"), Service("ssh")),
 )
 GPG = {"gpg": "present", "gpg-agent": "present"}
-#: A repository with one package, signed by a key whose public half is printed; another key beside.
-REPOSITORY = r"""
-set -eu
-mkdir -p /srv/rep/build/DEBIAN /root/other
-chmod 700 /root/other
-cd /srv/rep
-printf '%s\n' 'Package: mach-hello' 'Version: 1' 'Architecture: all' \
-    'Maintainer: Tests <tests@example.net>' 'Description: of the tests' >build/DEBIAN/control
-dpkg-deb --build build hello.deb >/dev/null
-{ dpkg-deb -f hello.deb; echo "Filename: ./hello.deb"; echo "Size: $(stat -c %s hello.deb)"
-  echo "SHA256: $(sha256sum hello.deb | cut -d' ' -f1)"; } >Packages
-{ echo "Date: $(date -Ru | sed 's/+0000/UTC/')"; echo SHA256:
-  echo " $(sha256sum Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages"; } >Release
-for home in /root/.gnupg /root/other; do
-    gpg --homedir $home -q --batch --passphrase '' --quick-gen-key of@tests ed25519 2>/dev/null
-done
-gpg -q --batch --yes --clearsign -o InRelease Release
-gpg --armor --export
-"""
 #: All that a configuration may change, but for what passwd(5)'s tools keep for themselves.
 TRACES = """
 find /etc /home /root -xdev ! -name '*-' ! -name .pwd.lock ! -name ld.so.cache \
@@ -151,7 +70,7 @@ class TestWhole:
         before = machine.inside(look)
         entry = machine.converge(self.wanted(), dry_run=True)
         assert entry["status"] == "changed"
-        assert "create user olga" in steps(entry)
+        assert "create user olga" in told(entry)
         assert "+PasswordAuthentication no" in entry["diff"].splitlines()
         assert machine.inside(look) == before
         assert machine.execs == 1
@@ -223,10 +142,10 @@ class TestWhole:
         spoilt = machine.inside(TRACES)
         assert spoilt != before
         dry = machine.converge(self.wanted(), dry_run=True)
-        assert steps(dry) == expected, dry["message"]
+        assert told(dry) == expected, dry["message"]
         assert machine.inside(TRACES) == spoilt
         entry = machine.converge(self.wanted())
-        assert (steps(entry), entry["diff"]) == (expected, dry["diff"]), entry["message"]
+        assert (told(entry), entry["diff"]) == (expected, dry["diff"]), entry["message"]
         assert entry["status"] == "changed", entry["message"]
         assert machine.inside(TRACES) == before
 
@@ -237,7 +156,7 @@ class TestWhole:
             for f in WHOLE.files
         )
         entry = machine.converge(replace(self.wanted(), files=files))
-        assert steps(entry) == [f"update file {SSHD}", "restart service ssh"]
+        assert told(entry) == [f"update file {SSHD}", "restart service ssh"]
         assert machine.started("ssh") != ssh
         assert machine.started("cron") == cron
 
@@ -275,7 +194,7 @@ class TestWhole:
             f": >restart/ssh; cp {SSHD} undo{SSHD}"
         )
         entry = machine.converge(wanted)
-        assert steps(entry) == [f"update file {SSHD}", "restart service ssh"]
+        assert told(entry) == [f"update file {SSHD}", "restart service ssh"]
         assert machine.started("ssh") != ssh
         assert machine.converge(wanted)["status"] == "ok"
 
@@ -291,7 +210,7 @@ class TestWhole:
 
     def test_a_user_whose_group_debian_has_already(self, machine: Configured) -> None:
         entry = machine.converge(Configure(users=(User("operator"),)))
-        assert steps(entry) == ["create user operator"]
+        assert told(entry) == ["create user operator"]
         assert entry["status"] == "changed", entry["message"]
         assert machine.inside("id -gn operator").strip() == "operator"
 
@@ -321,7 +240,7 @@ class TestWhole:
 
     def test_packages_come_and_go(self, machine: Configured) -> None:
         entry = machine.converge(Configure(packages={"cron": "absent", "netbase": "present"}))
-        assert steps(entry) == ["remove package cron"]
+        assert told(entry) == ["remove package cron"]
         assert "dpkg" in machine.inside("dpkg-query -W -f '${Package}\\n' dpkg")
         entry = machine.converge(Configure(packages={"cron": "no-such-version"}))
         assert entry["status"] == "failed"
@@ -341,7 +260,7 @@ class TestWhole:
         assert machine.inside("cat /etc/mach-kept") == "ours\n"
         entry = machine.converge(Configure(), prune=True)
         assert entry["status"] == "changed", entry["message"]
-        assert "take back file /etc/mach-kept" in steps(entry)
+        assert "take back file /etc/mach-kept" in told(entry)
         assert machine.inside("cat /etc/mach-kept; stat -c %a /etc/mach-kept").split("\n")[:2] == [
             "of the operator", "640",
         ]  # fmt: skip
@@ -369,7 +288,7 @@ class TestWhole:
         )
         entry = machine.converge(gone)
         assert entry["status"] == "changed", entry["message"]
-        assert steps(entry) == [
+        assert told(entry) == [
             "remove user bob", "remove group team", "remove file /etc/mach-bob",
         ]  # fmt: skip
         assert machine.inside("ls -d /srv/bob").strip() == "/srv/bob"
@@ -405,7 +324,7 @@ class TestWhole:
         signed = Repository("mach", "file:/srv/rep", "./", key=armoured)
         wanted = Configure(repositories=(signed,), packages={"mach-hello": "present"})
         entry = machine.converge(wanted)
-        assert steps(entry) == [
+        assert told(entry) == [
             "create repository mach",
             "install package mach-hello",
         ]
@@ -413,7 +332,7 @@ class TestWhole:
         assert machine.converge(wanted)["status"] == "ok"
         other = machine.inside("gpg --homedir /root/other --armor --export; :")
         entry = machine.converge(replace(wanted, repositories=(replace(signed, key=other),)))
-        assert steps(entry) == ["update repository mach"]
+        assert told(entry) == ["update repository mach"]
         assert entry["status"] == "failed"
         assert "put back as it was" in entry["message"]
         assert machine.inside("cat /etc/apt/keyrings/mach.asc") == armoured
@@ -454,7 +373,7 @@ class TestWhole:
             machine.inside(killed_take_back("/etc/mach-back", after))
             entry = machine.converge(Configure(), prune=True)
             assert entry["status"] in ("changed", "ok"), (after, entry["message"])
-            assert ("take back file /etc/mach-back" in steps(entry)) == (after < 5), after
+            assert ("take back file /etc/mach-back" in told(entry)) == (after < 5), after
             assert machine.inside("cat /etc/mach-back") == original, after
             assert machine.inside(f"cat {STATE}/taken-back/etc/mach-back") == edit, after
             assert "/etc/mach-back" not in machine.inside(f"cat {STATE}/configured"), after
@@ -475,7 +394,7 @@ class TestWhole:
     def test_rights_go_with_the_user(self, machine: Configured) -> None:
         assert machine.converge(Configure(users=(User("bert", sudo=True),)))["changed"]
         entry = machine.converge(Configure(users=(User("bert", absent=True),)))
-        assert steps(entry) == ["remove user bert", "remove file /etc/sudoers.d/bert"]
+        assert told(entry) == ["remove user bert", "remove file /etc/sudoers.d/bert"]
         assert entry["status"] == "changed", entry["message"]
         assert "bert" not in machine.inside("ls /etc/sudoers.d")
 
@@ -486,7 +405,7 @@ class TestWhole:
         machine.inside(f"echo {key} | tee /home/bert/.ssh/authorized_keys2 >/dev/null")
         machine.inside("sed -i s/AAAA/AAAAB/ /home/bert/.ssh/authorized_keys2")
         entry = machine.converge(Configure(users=(bert,)))
-        assert steps(entry) == ["set authorized keys of bert"]
+        assert told(entry) == ["set authorized keys of bert"]
         assert machine.inside("ls /home/bert/.ssh").split() == ["authorized_keys"]
         entry = machine.converge(Configure(users=(replace(bert, home="/srv/bert"),)))
         assert entry["status"] == "changed", entry["message"]

@@ -44,6 +44,8 @@ def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
 
 WEB = Profile("obj-web", config={"boot.autostart": "false"}, devices=ROOT_DISK)
 ONE = lab_container("obj-one", config={"user.site": "ams"})
+#: Inside, once it is up: it does not obey when it is told to shut down.
+IGNORE_SHUTDOWN = "systemctl is-system-running --wait; systemctl mask halt.target poweroff.target"
 TWO = lab_container("obj-two", profiles=("obj-web",), devices={})
 
 
@@ -211,9 +213,8 @@ def test_a_restart_that_fails_leaves_the_other_of_the_pair_up(
     pair = [replace(each, apart="obj") for each in (ONE, TWO)]
     fleet = opened(objects, *pair)
     fleet.do(raise_containers)
-    up = "systemctl is-system-running --wait; systemctl mask halt.target poweroff.target"
     for name in ("obj-one", "obj-two"):
-        objects.shell(FIRST, f"lxc exec {name} -- sh -c '{up}'")
+        objects.shell(FIRST, f"lxc exec {name} -- sh -c '{IGNORE_SHUTDOWN}'")
     started = [instance(objects, each.name)["last_used_at"] for each in pair]
     late = [replace(each, config={**each.config, "security.nesting": "true"}) for each in pair]
     fleet.declare(containers={**fleet.run.intent.containers, **{c.name: c for c in late}})
@@ -440,8 +441,7 @@ def test_one_that_does_not_shut_down_keeps_running_and_the_others_are_raised(
     monkeypatch.setattr(writes, "STOP_TIMEOUT", 3)
     fleet = opened(objects, ONE)
     fleet.do(raise_containers)
-    inside = "systemctl is-system-running --wait; systemctl mask halt.target poweroff.target"
-    objects.shell(FIRST, f"lxc exec obj-one -- sh -c '{inside}'")
+    objects.shell(FIRST, f"lxc exec obj-one -- sh -c '{IGNORE_SHUTDOWN}'")
     other = opened(objects, TWO)
     result = other.do(raise_containers, prune=True)
     assert (result.failed, result.result["status"]) == (True, "failed")

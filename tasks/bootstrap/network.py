@@ -11,9 +11,8 @@ from typing import Any
 import yaml
 
 from tasks.intent.model import Attachment, File
+from tasks.machine.managed import HEADER
 from tasks.machine.paths import NETPLAN, ifupdown_file, networkd_file
-
-HEADER = "# Managed by nornir-lxd-fleet.\n"
 
 
 def network_files(tool: str, attachments: Sequence[Attachment]) -> tuple[File, ...]:

@@ -164,7 +164,7 @@ def _packages(machine: Machine, actual: MachineFacts) -> Steps:
 
 def _root(machine: Machine, actual: MachineFacts) -> Steps:
     held = actual.files.get(ROOT_KEYS, ABSENT)
-    lines = (held.content or b"").decode(errors="replace").splitlines()
+    lines = held.text.splitlines()
     why = f"mode {held.mode}" if held.kind == "file" and held.mode != "0600" else ""
     keys = machine.bootstrap.authorized_keys
     step = keys_step("root", keys, lines, why=why) if keys else None

@@ -17,23 +17,9 @@ def check_ownership(intent: Intent, inventory: Inventory, mistakes: Mistakes) ->
     """Check every machine's files against what it leaves to others."""
     for name in intent.names():
         machine = intent.machine(name)
-        ours = []
-        declared: dict[str, Place] = {}
-        for managed in managed_files(machine.configure):
-            path, keys = managed.file.path, (managed.table, managed.name)
-            place = inventory.host_place(name, "configure", *(key for key in keys if key))
-            if path in declared:
-                mistakes.add(
-                    place,
-                    f"{path} is declared twice",
-                    f"leave it to {declared[path].key}, or take that out",
-                    host=name,
-                )
-            declared.setdefault(path, place)
-            ours.append((path, place))
+        ours = _files(machine, inventory, mistakes)
         for table, key, path in changed_in_place(machine.configure):
-            place = inventory.host_place(name, "configure", table, *([key] if key else []))
-            ours.append((path, place))
+            ours.append((path, _place(inventory, name, table, key)))
         if machine.configure.hostname and name in intent.containers:
             mistakes.add(
                 inventory.host_place(name, "configure", "hostname"),
@@ -62,6 +48,30 @@ def check_ownership(intent: Intent, inventory: Inventory, mistakes: Mistakes) ->
             ours += [*netplan.items(), (host.netplan.file, inventory.host_place(name, "foreign"))]
         for path, place in ours:
             _check_foreign(machine, path, place, mistakes)
+
+
+def _files(machine: Machine, inventory: Inventory, mistakes: Mistakes) -> list[tuple[str, Place]]:
+    """The files of a machine's configuration, and where each is declared."""
+    files: list[tuple[str, Place]] = []
+    first: dict[str, Place] = {}
+    for managed in managed_files(machine.configure):
+        path = managed.file.path
+        place = _place(inventory, machine.name, managed.table, managed.name)
+        if path in first:
+            mistakes.add(
+                place,
+                f"{path} is declared twice",
+                f"leave it to {first[path].key}, or take that out",
+                host=machine.name,
+            )
+        first.setdefault(path, place)
+        files.append((path, place))
+    return files
+
+
+def _place(inventory: Inventory, name: str, table: str, key: str) -> Place:
+    """Where an entry of a table under ``configure`` is written; "" is a table that is one entry."""
+    return inventory.host_place(name, "configure", table, *([key] if key else []))
 
 
 def _check_kernel(host: LxdHost, inventory: Inventory, mistakes: Mistakes) -> None:

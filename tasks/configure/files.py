@@ -36,6 +36,17 @@ def take_back(path: str) -> Step[Calls]:
     )
 
 
+def revoke(path: str) -> Step[Calls]:
+    """The step that removes a file of ours which gave a user rights that it has no longer."""
+    return Step(
+        "remove",
+        f"file {path}",
+        (Call("revoke", (path,)),),
+        "its user has no sudo any more",
+        mapping_diff({path: "ours"}, {path: "absent"}, "files"),
+    )
+
+
 def departed_notes(departed: Collection[str]) -> Iterator[str]:
     """What is said of files that we wrote and that left the inventory."""
     for path in departed:

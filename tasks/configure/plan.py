@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tasks.actual import MachineFacts
-from tasks.configure.files import departed_notes, plan_file, take_back
+from tasks.configure.files import departed_notes, plan_file, revoke, take_back
 from tasks.configure.packages import plan_certificates, plan_packages
 from tasks.configure.repositories import plan_repository
 from tasks.configure.services import plan_services
@@ -17,11 +17,11 @@ from tasks.configure.system import plan_locale, plan_sysctl, plan_timezone
 from tasks.configure.users import plan_group, plan_user
 from tasks.errors import FleetError
 from tasks.intent.model import Configure, Machine
-from tasks.machine.change import Call, Calls
+from tasks.machine.change import Calls
 from tasks.machine.host_name import plan_host_name
 from tasks.machine.managed import Managed, managed_files, sudoers_path
 from tasks.machine.paths import changed_in_place, is_foreign
-from tasks.plan import Plan, Step, mapping_diff
+from tasks.plan import Plan
 
 
 def plan_configuration(
@@ -38,16 +38,10 @@ def plan_configuration(
     wanted = machine.configure
     managed = list(managed_files(wanted))
     _see_that_it_is_ours(machine, managed)
-    revoked = [
-        path
-        for user in wanted.users
-        if not user.has_sudo and (path := sudoers_path(user)) in actual.configured
-    ]
-    departed = sorted(
-        path
-        for path in set(actual.configured) - {found.file.path for found in managed} - {*revoked}
-        if not is_foreign(path, machine)
-    )
+    undeclared = set(actual.configured) - {found.file.path for found in managed}
+    rights = {sudoers_path(user) for user in wanted.users}  # without sudo, else they are declared
+    revoked = sorted(undeclared & rights)
+    departed = sorted(path for path in undeclared - rights if not is_foreign(path, machine))
     if wanted == Configure() and not departed:
         return Plan(reason="no configuration is declared")
     changes = {
@@ -57,17 +51,6 @@ def plan_configuration(
     }
     removals = [take_back(path) for path in departed] if prune else []
     changed = [*changes, *(departed if prune else ())]
-    revocations = [
-        Step(
-            "remove",
-            f"file {path}",
-            (Call("revoke", (path,)),),
-            "its user has no sudo any more",
-            mapping_diff({path: "ours"}, {path: "absent"}, "files"),
-        )
-        for path in revoked
-        if path not in changes
-    ]
     users = sorted(wanted.users, key=lambda user: not user.absent)
     groups = [group for group in wanted.groups if not group.absent]
     steps = [
@@ -82,7 +65,7 @@ def plan_configuration(
         *(step for g in wanted.groups if g.absent for step in plan_group(g, actual)),
         *plan_sysctl(wanted, actual),
         *changes.values(),
-        *revocations,
+        *(revoke(path) for path in revoked),
         *removals,
         *plan_services(wanted, actual, changed),
     ]

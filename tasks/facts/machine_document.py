@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import stat
 import tarfile
 from collections.abc import Sequence
 from ipaddress import ip_interface
@@ -75,22 +76,18 @@ def _errors(result: str) -> str:
         return result.strip()
 
 
-#: S_IFMT, S_IFREG and S_IFLNK of inode(7).
-_KIND, _REGULAR, _LINK = 0o170000, 0o100000, 0o120000
-
-
 def _files(lines: Sequence[Sequence[str]], contents: str) -> dict[str, FileFacts]:
     """Files by their path: owner, group, raw mode (hexadecimal), unproven, sha256 or -, path."""
     read = _contents(contents)
     found = {}
     for owner, group, raw, unproven, sha256, path in lines:
         mode = int(raw, 16)
-        kind = {_REGULAR: "file", _LINK: "link"}.get(mode & _KIND, "other")
+        kind = "file" if stat.S_ISREG(mode) else "link" if stat.S_ISLNK(mode) else "other"
         found[path] = FileFacts(
             kind=kind,
             owner=owner,
             group=group,
-            mode=f"{mode & 0o7777:04o}",
+            mode=f"{stat.S_IMODE(mode):04o}",
             content=read.get(path) if kind == "file" else None,
             sha256="" if sha256 == "-" else sha256,
             unproven=unproven == "yes",

@@ -16,7 +16,7 @@ def plan_host_name(machine: Machine, name: str, actual: MachineFacts) -> Iterato
     """Give a machine its name, in the files that are ours. ``name`` may have a domain."""
     short = name.split(".", maxsplit=1)[0]
     held = actual.files.get(HOSTNAME, ABSENT)
-    named = (held.content or b"").decode(errors="replace").strip()
+    named = held.text.strip()
     step = file_step(File(HOSTNAME, f"{name}\n"), held)
     if step and _differs(named, name) and is_ours(HOSTNAME, machine):
         yield step
@@ -27,7 +27,7 @@ def plan_host_name(machine: Machine, name: str, actual: MachineFacts) -> Iterato
             (Call("set_hostname", (name,)),),
             diff=mapping_diff({"name": actual.hostname}, {"name": name}, "host name"),
         )
-    known = (actual.files.get(HOSTS, ABSENT).content or b"").decode(errors="replace")
+    known = actual.files.get(HOSTS, ABSENT).text
     if name not in known.split() and is_ours(HOSTS, machine):
         line = f"127.0.1.1 {name if name == short else f'{name} {short}'}\n"
         yield Step(

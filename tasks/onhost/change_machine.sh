@@ -79,10 +79,10 @@ bounded() {
 }
 
 ours() {
-    [ -n "$prepared" ] || install -d -m 700 "$state"
-    prepared=yes
+    [ -n "$state_made" ] || install -d -m 700 "$state"
+    state_made=yes
 }
-prepared=
+state_made=
 
 # Whoever had the file before us finds it again in backup/, as it was when we first touched it.
 touched=
@@ -176,21 +176,21 @@ put_file() {
     unfinished=
     if [ -n "$validate" ]; then
         prove_file "$2" "$validate"
-    elif [ -z "$proved_later" ]; then
-        forget_undo "$2"
+    else
+        case "$with_next " in
+        *" $2 "*) ;;
+        *) forget_undo "$2" ;;
+        esac
     fi
     pended=
 }
-proved_later=
 
 # put_with_next CONTENT PATH OWNER GROUP MODE: the validation of the file that follows is for this
 # one too; both stay, or both go back.
 put_with_next() {
     remember "$2"
     with_next="$with_next $2"
-    proved_later=yes
     put_file "$@"
-    proved_later=
 }
 with_next=
 
@@ -258,7 +258,7 @@ append='
 add_keys() { change_keys "$1" "$2" "$append"; }
 
 # shellcheck disable=SC2016  # for a shell of its own
-prepare='
+enter_keys='
     set -eu
     cd "$1"
     umask 077
@@ -274,7 +274,7 @@ prepare='
 change_keys() {
     home=$(getent passwd "$2" | cut -d: -f6)
     [ -d "$home" ] || fail "the home of $2, $home, is not there"
-    runuser -u "$2" -- sh -c "$prepare$3" keys "$home" <"$work/content/$1"
+    runuser -u "$2" -- sh -c "$enter_keys$3" keys "$home" <"$work/content/$1"
 }
 
 # set_keys CONTENT USER: these and no others; whole or not at all.
