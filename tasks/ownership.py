@@ -38,6 +38,11 @@ def image_created_by_us(image: Json, host: str) -> bool:
     return bool((image.get("properties") or {}).get(IMAGE_PROPERTY) == host)
 
 
+def image_mark(host: str) -> dict[str, str]:
+    """The properties with our mark, for an image that is about to be brought to that LXD host."""
+    return {IMAGE_PROPERTY: host}
+
+
 def mark_of(document: Json) -> str:
     """The mark on a profile, instance or pool, that of another object on a copy; else empty."""
     return str((document.get("config") or {}).get(CREATED_KEY, ""))

@@ -46,7 +46,8 @@ class Run:
     those at which a machine has to be reached for now, by name, instead of where it may be found:
     nothing else will do, and none of them is remembered as good. ``leaving`` are the containers
     that this run stops and renames, or in a dry run would. ``down`` are the containers that this
-    run restarted and that did not come back, by their ``apart`` group.
+    run restarted and that did not come back, by their ``apart`` group. ``fetched`` are the images
+    that this run downloaded or made: alias -> the LXD host that has it, and the fingerprint.
     """
 
     intent: Intent
@@ -63,12 +64,14 @@ class Run:
     addresses: dict[str, str] = field(default_factory=dict)
     leaving: set[str] = field(default_factory=set)
     down: dict[str, str] = field(default_factory=dict)
+    fetched: dict[str, tuple[str, str]] = field(default_factory=dict)
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _opening: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _fetching: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
 
     def opening(self, machine: str) -> threading.Lock:
         """The lock under which a machine's connections are opened, so that threads share one."""
@@ -79,6 +82,11 @@ class Run:
         """The lock under which one machine of an ``apart`` group is out of service."""
         with self._counting:
             return self._apart.setdefault(group, threading.Lock())
+
+    def fetching(self, alias: str) -> threading.Lock:
+        """The lock under which one host gets an image that the others then copy from it."""
+        with self._counting:
+            return self._fetching.setdefault(alias, threading.Lock())
 
     def reading(self, host: str) -> threading.Lock:
         """The lock under which one LXD host is read, so that threads share one read of it."""

@@ -79,7 +79,9 @@ class ObjectFleet:
             for name in self.ours(host, "profiles"):
                 self.shell(host, f"lxc profile delete {name}")
             for document in self.query(host, "/1.0/images?recursion=1") if images else ():
-                if any(alias["name"].startswith(PREFIX) for alias in document["aliases"]):
+                names = [alias["name"] for alias in document["aliases"]]
+                left = not names and document["properties"].get("os", "").lower() == "obj"
+                if left or any(name.startswith(PREFIX) for name in names):
                     self.shell(host, f"lxc image delete {document['fingerprint']}")
 
     def open(self, *objects: Profile | Image | Container, limit: Iterable[str] = ()) -> Fleet:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import functools
 import hashlib
-import http.server
-import io
-import json
 import os
-import tarfile
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +17,7 @@ from tasks.fingerprint import image_fingerprint
 from tasks.images import plan_images, sync_images
 from tasks.intent.model import Image, LxdHost, Ssh
 from tasks.ownership import IMAGE_PROPERTY
+from tests.image_files import fingerprint_of, simplestreams_server, tiny_image
 from tests.lab import GATEWAY
 from tests.object_fleet import FIRST, ObjectFleet
 
@@ -32,12 +25,19 @@ CASES = yaml.safe_load((Path(__file__).parent / "cases" / "images.yaml").read_te
 SERVER = "https://images.example.net"
 
 
-def image_document(aliases: list[str], ours: bool | str) -> dict[str, Any]:
+def image_document(aliases: list[str], ours: bool | str, *fresh: str) -> dict[str, Any]:
     mark = {IMAGE_PROPERTY: "voice-01" if ours is True else ours} if ours else {}
     return {
         "aliases": [{"name": alias, "description": ""} for alias in aliases],
         "properties": {"os": "Debian", **mark},
+        **({"auto_update": True, "update_source": {"server": SERVER}} if fresh else {}),
     }
+
+
+def image_facts(has: dict[str, Any]) -> LxdFacts:
+    return LxdFacts(
+        images={fingerprint: image_document(*facts) for fingerprint, facts in has.items()}
+    )
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -49,14 +49,15 @@ def test_plan(case: dict[str, Any]) -> None:
         name: Image(name, server=SERVER, alias=alias)
         for name, alias in case.get("servers", {}).items()
     }
-    has = {fingerprint: image_document(*facts) for fingerprint, facts in case["has"].items()}
+    images |= {name: Image(name, local=local) for name, local in case.get("locals", {}).items()}
 
     def planned() -> Any:
         return plan_images(
             LxdHost("voice-01", Ssh("192.0.2.1"), images=tuple(images)),
             images,
             {name: fingerprint or missing for name, fingerprint in files.items()},
-            LxdFacts(images=has),
+            image_facts(case["has"]),
+            others={name: image_facts(has) for name, has in case.get("others", {}).items()},
             prune=case.get("prune", False),
         )
 
@@ -91,28 +92,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="absent") as caught:
         image_fingerprint(tmp_path / "absent", None)
     assert caught.value.filename == str(tmp_path / "absent")
-
-
-def fingerprint_of(image: Image) -> str:
-    assert image.metadata
-    return image_fingerprint(image.metadata, image.rootfs)
-
-
-def tiny_image(folder: Path, content: str) -> Image:
-    """An image of two small files; nothing in it runs."""
-    folder.mkdir(exist_ok=True)
-    metadata = {"architecture": "x86_64", "creation_date": 1700000000, "properties": {"os": "obj"}}
-    files = {
-        "metadata.tar.xz": {"metadata.yaml": yaml.safe_dump(metadata)},
-        "rootfs.tar.xz": {"etc/obj": content},
-    }
-    for name, members in files.items():
-        with tarfile.open(folder / name, "w:xz") as archive:
-            for path, text in members.items():
-                member = tarfile.TarInfo(path)
-                member.size = len(text.encode())
-                archive.addfile(member, io.BytesIO(text.encode()))
-    return Image("obj-tiny", metadata=folder / "metadata.tar.xz", rootfs=folder / "rootfs.tar.xz")
 
 
 def aliases(objects: ObjectFleet) -> dict[str, str]:
@@ -232,52 +211,3 @@ def test_a_server_that_does_not_answer_is_named(objects: ObjectFleet) -> None:
     assert message.startswith(f"{FIRST}: image obj-nowhere: it cannot be fetched from https://")
     assert "refused" in message
     fleet.close()
-
-
-@contextlib.contextmanager
-def simplestreams_server(folder: Path, image: Image) -> Iterator[str]:
-    """A server of one image, ``obj/1``, on the lab's gateway."""
-    assert image.metadata
-    assert image.rootfs
-    items = {
-        name: {"ftype": ftype, "path": path.name, "size": path.stat().st_size, "sha256": digest}
-        for name, ftype, path, digest in (
-            (path.name, ftype, path, hashlib.sha256(path.read_bytes()).hexdigest())
-            for path, ftype in ((image.metadata, "lxd.tar.xz"), (image.rootfs, "root.tar.xz"))
-        )
-    }
-    items[image.metadata.name]["combined_rootxz_sha256"] = fingerprint_of(image)
-    product = {
-        "aliases": "obj/1",
-        "arch": "amd64",
-        "os": "Obj",
-        "release": "1",
-        "release_title": "1",
-        "versions": {"20260101_0000": {"items": items}},
-    }
-    index = {"datatype": "image-downloads", "path": "images.json", "products": ["obj:1:amd64"]}
-    streams = folder / "streams" / "v1"
-    streams.mkdir(parents=True)
-    (streams / "index.json").write_text(
-        json.dumps({"format": "index:1.0", "index": {"images": index}})
-    )
-    (folder / "images.json").write_text(
-        json.dumps(
-            {
-                "content_id": "images",
-                "datatype": "image-downloads",
-                "format": "products:1.0",
-                "products": {"obj:1:amd64": product},
-            }
-        )
-    )
-    handler = functools.partial(_QuietHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer((GATEWAY, 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{GATEWAY}:{server.server_port}"
-        server.shutdown()
-
-
-class _QuietHandler(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        """Not on standard error."""

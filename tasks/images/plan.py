@@ -1,16 +1,18 @@
 """What has to be done to the images of one LXD host.
 
 An image is known by its alias, which is the name that the inventory gives it. An image from files
-has to be exactly those files; one from a server is fetched once and LXD itself keeps it fresh.
+has to be exactly those files. One from a server is downloaded once for the fleet: LXD itself keeps
+it fresh on the host that has downloaded it, the others copy it from there. A local one is on some
+host of the fleet already, and copied to those that lack it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.actual import LxdFacts
+from tasks.actual import Json, LxdFacts
 from tasks.errors import FleetError
 from tasks.intent.model import Image, LxdHost
 from tasks.ownership import image_created_by_us
@@ -19,14 +21,16 @@ from tasks.plan import Plan, Step, mapping_diff
 
 @dataclass(frozen=True)
 class ImageWrite:
-    """One write: have LXD hold these files under the alias, download from a server, or delete.
+    """One write: have LXD hold these files under the alias, fetch an image from another host of
+    the fleet or else from its server, point the alias at what the host has, or delete.
 
-    ``fingerprint`` is the image's, unknown for a download.
+    ``fingerprint`` is the image's, unknown for a download; ``source`` the LXD host that has it.
     """
 
-    method: Literal["upload", "download", "delete"]
+    method: Literal["upload", "fetch", "alias", "delete"]
     image: Image | None
     fingerprint: str = ""
+    source: str = ""
 
     @property
     def alias(self) -> str:
@@ -39,6 +43,9 @@ def plan_images(
     images: Mapping[str, Image],
     fingerprints: Mapping[str, str | OSError],
     facts: LxdFacts,
+    *,
+    others: Mapping[str, LxdFacts] | None = None,
+    derived: Collection[str] = (),
     prune: bool = False,
 ) -> Plan[ImageWrite]:
     """Compare the images that a host declares with those it has.
@@ -49,25 +56,23 @@ def plan_images(
         fingerprints: of the images from files, by name, or why they cannot be
             read here.
         facts: what was read of LXD on the host; empty for a host that has no LXD yet.
+        others: the same of the fleet's other LXD hosts that could be read, in its order.
+        derived: aliases that belong to the declared ones without being declared.
         prune: delete images that we brought and that no longer have a declared alias.
 
-    Raises :class:`FleetError` for an image that the host lacks and whose file is missing.
+    Raises :class:`FleetError` for an image that the host lacks and that is nowhere to be had.
     """
     steps: list[Step[ImageWrite]] = []
     notes: list[str] = []
-    targets = _targets(facts)
+    targets = targets_of(facts)
     for name in host.images:
-        image, target = images[name], targets.get(name)
-        if image.server:
-            if target is None:
-                steps.append(_download(image))
-            continue
-        wanted = fingerprints[name]
-        if isinstance(wanted, OSError):
-            notes.append(_kept(host, image, target, wanted))
-        elif wanted != target:
-            steps.append(_bring(image, wanted, target, facts))
-    in_use = {targets[name] for name in host.images if name in targets}
+        image = images[name]
+        found = _planned(host, image, fingerprints, facts, others or {})
+        if isinstance(found, Step):
+            steps.append(found)
+        elif found:
+            notes.append(found)
+    in_use = {targets[name] for name in (*host.images, *derived) if name in targets}
     if prune:  # what a declared alias moves away from is no longer needed either
         in_use -= {targets[s.write.alias] for s in steps if s.write.alias in targets}
     for fingerprint, document in facts.images.items():
@@ -86,8 +91,8 @@ def plan_images(
     return Plan(tuple(steps), reason=reason, notes=tuple(notes))
 
 
-def _targets(facts: LxdFacts) -> dict[str, str]:
-    """Alias -> fingerprint, of every image on the host."""
+def targets_of(facts: LxdFacts) -> dict[str, str]:
+    """Alias -> fingerprint, of every image on a host."""
     return {
         str(alias["name"]): fingerprint
         for fingerprint, image in facts.images.items()
@@ -95,18 +100,108 @@ def _targets(facts: LxdFacts) -> dict[str, str]:
     }
 
 
-def _bring(image: Image, wanted: str, target: str | None, facts: LxdFacts) -> Step[ImageWrite]:
-    """Have the files on the host under the alias; LXD may hold them already."""
+def _planned(
+    host: LxdHost,
+    image: Image,
+    fingerprints: Mapping[str, str | OSError],
+    facts: LxdFacts,
+    others: Mapping[str, LxdFacts],
+) -> Step[ImageWrite] | str:
+    """One image's step, or the note on it; "" where it is as declared."""
+    target = targets_of(facts).get(image.name)
+    if image.server:
+        return _from_server(image, target, facts, others)
+    if image.local:
+        return _local(host, image, target, facts, others)
+    files = fingerprints[image.name]
+    if isinstance(files, OSError):
+        return _kept(host, image, target, files)
+    return _bring("upload", image, files, target, facts) if files != target else ""
+
+
+def _from_server(
+    image: Image, target: str | None, facts: LxdFacts, others: Mapping[str, LxdFacts]
+) -> Step[ImageWrite] | str:
+    """A copy follows the host that has downloaded it, whose LXD keeps it fresh."""
+    if target and _kept_fresh(facts.images[target]):
+        return ""
+    for name, lxd in others.items():
+        there = targets_of(lxd).get(image.name)
+        if there and (target is None or _kept_fresh(lxd.images[there])):
+            if there == target:
+                return ""
+            return _bring("fetch", image, there, target, facts, source=name)
+    return "" if target else _download(image)
+
+
+def _kept_fresh(document: Json) -> bool:
+    """Whether LXD knows the server that it comes from, and looks there for a newer one."""
+    return bool(document.get("auto_update") and document.get("update_source"))
+
+
+def _local(
+    host: LxdHost,
+    image: Image,
+    target: str | None,
+    facts: LxdFacts,
+    others: Mapping[str, LxdFacts],
+) -> Step[ImageWrite] | str:
+    wanted, source = _find(str(image.local), facts), ""
+    for name, lxd in others.items():
+        if not wanted:
+            wanted, source = _find(str(image.local), lxd), name
+    if wanted:
+        method: Literal["fetch", "alias"] = "fetch" if source else "alias"
+        return (
+            _bring(method, image, wanted, target, facts, source=source) if wanted != target else ""
+        )
+    if target:
+        return f"image {image.name} stays as it is ({target[:12]}): no host has {image.local} now"
+    asked = ", ".join((host.name, *others))
+    raise FleetError(
+        f"image {image.name} is on no LXD host that could be asked ({asked}) as {image.local}",
+        where=host.name,
+        remedy=f"import it on one of them (lxc image import FILE --alias {image.local}), or "
+        "correct it in the inventory",
+    )
+
+
+def _find(local: str, facts: LxdFacts) -> str:
+    """The image of that alias, or of that fingerprint, of which LXD takes the beginning too."""
+    by_alias = targets_of(facts).get(local)
+    if by_alias or len(local) < SHORTEST_FINGERPRINT:
+        return by_alias or ""
+    found = [fingerprint for fingerprint in facts.images if fingerprint.startswith(local)]
+    return found[0] if len(found) == 1 else ""
+
+
+#: Characters of a fingerprint that name an image; fewer could be the beginning of a word.
+SHORTEST_FINGERPRINT = 12
+
+
+def _bring(
+    method: Literal["upload", "fetch", "alias"],
+    image: Image,
+    wanted: str,
+    target: str | None,
+    facts: LxdFacts,
+    *,
+    source: str = "",
+) -> Step[ImageWrite]:
+    """Have an image on the host under its alias; LXD may hold it already."""
     detail = f"fingerprint {wanted[:12]}"
     if wanted in facts.images:
         detail += ", already on the host"
+        method, source = ("alias", "") if method == "fetch" else (method, source)
+    elif source:
+        detail += f", copied from {source}"
     if target:
         detail += f"; the alias moves from {target[:12]}, which stays"
     before = {"alias": image.name, "fingerprint": target} if target else {}
     return Step(
         "update" if target else "create",
         f"image {image.name}",
-        ImageWrite("upload", image, wanted),
+        ImageWrite(method, image, wanted, source),
         detail=detail,
         diff=mapping_diff(
             before, {"alias": image.name, "fingerprint": wanted}, f"image {image.name}"
@@ -119,8 +214,8 @@ def _download(image: Image) -> Step[ImageWrite]:
     return Step(
         "create",
         f"image {image.name}",
-        ImageWrite("download", image),
-        detail=f"{source['source']} from {image.server}",
+        ImageWrite("fetch", image),
+        detail=f"{source['source']} from {image.server}, once for all hosts",
         diff=mapping_diff({}, source, f"image {image.name}"),
     )
 

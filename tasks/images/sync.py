@@ -2,58 +2,75 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
+from tasks.actual import LxdFacts
 from tasks.apply import apply_all
-from tasks.errors import LxdError
+from tasks.errors import FleetError, LxdError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.fingerprint import image_fingerprint
+from tasks.images.copying import DEADLINE, copy_image
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
-from tasks.ownership import IMAGE_PROPERTY
+from tasks.ownership import image_mark
 from tasks.plan import Plan, Step
-from tasks.run import run_of
+from tasks.run import Run, run_of
 
 if TYPE_CHECKING:
     from tasks.lxd_api.api import LxdApi
 
 PHASE = "images"
-#: Seconds for one upload, or for LXD's download from an image server.
-DEADLINE = 600.0
+
+logger = logging.getLogger(__name__)
 
 
 def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) -> Result:
-    """Upload or fetch the images that an LXD host declares, each under its alias.
+    """Upload, download or copy the images that an LXD host declares, each under its alias.
 
     Arguments:
         dry_run: plan only; None follows Nornir's own setting.
         prune: delete images that we brought and that no longer have a declared alias.
 
     The Result holds the record of :func:`tasks.outcome.record`. An alias that points elsewhere is
-    moved, and the image that it pointed to stays.
+    moved, and the image that it pointed to stays. Of a server one host downloads, the others of
+    the run wait for it and copy; where a copy fails, a host downloads itself.
     """
-    intent = run_of(task).intent
-    host = intent.lxd_hosts[task.host.name]
+    run = run_of(task)
+    host = run.intent.lxd_hosts[task.host.name]
 
     def plan(fresh: bool) -> Plan[ImageWrite]:
         facts = lxd_facts_of(task.host, fresh=fresh)
-        declared = [intent.images[name] for name in host.images]
+        declared = [run.intent.images[name] for name in host.images]
         fingerprints = {image.name: _fingerprint(image) for image in declared if image.metadata}
-        return plan_images(host, intent.images, fingerprints, facts, prune=prune)
+        return plan_images(
+            host,
+            run.intent.images,
+            fingerprints,
+            facts,
+            others=others_of(run, host.name),
+            prune=prune,
+        )
 
     def ready() -> LxdApi:
         return api_of(task.host)
 
     def apply(wanted: Plan[ImageWrite]) -> None:
-        api = api_of(task.host)
-        apply_all((step.object, partial(_write, api, host.name, step)) for step in wanted.steps)
+        apply_all((step.object, partial(_write, task.host, step)) for step in wanted.steps)
 
     return converge(task, PHASE, plan=plan, apply=apply, dry_run=dry_run, ready=ready)
+
+
+def others_of(run: Run, host: str) -> dict[str, LxdFacts]:
+    """What this run has read of the other LXD hosts whose LXD answers, in the fleet's order."""
+    facts = {name: run.facts[name].lxd for name in run.intent.lxd_hosts if name in run.facts}
+    return {n: lxd for n, lxd in facts.items() if n != host and lxd.running and not lxd.problem}
 
 
 def _fingerprint(image: Image) -> str | OSError:
@@ -65,14 +82,16 @@ def _fingerprint(image: Image) -> str | OSError:
         return error
 
 
-def _write(api: LxdApi, host: str, step: Step[ImageWrite]) -> None:
-    write = step.write
+def _write(host: Host, step: Step[ImageWrite]) -> None:
+    write, api = step.write, api_of(host)
     if write.image is None:
         api.delete(f"/1.0/images/{write.fingerprint}")
-    elif write.method == "download":
-        _download(api, host, write.image)
+    elif write.method == "alias":
+        api.point_alias(write.alias, write.fingerprint)
+    elif write.method == "fetch":
+        _fetch(host, write, write.image)
     else:
-        _upload(api, host, write.image)
+        _upload(api, host.name, write.image)
 
 
 def _upload(api: LxdApi, host: str, image: Image) -> None:
@@ -83,7 +102,7 @@ def _upload(api: LxdApi, host: str, image: Image) -> None:
             image.metadata,
             image.rootfs,
             alias=image.name,
-            properties=_mark(host),
+            properties=image_mark(host),
             deadline=DEADLINE,
         )
     except OSError as error:
@@ -94,8 +113,26 @@ def _upload(api: LxdApi, host: str, image: Image) -> None:
         ) from error
 
 
-def _download(api: LxdApi, host: str, image: Image) -> None:
-    """Have LXD fetch an image; it keeps it fresh by itself from then on."""
+def _fetch(host: Host, write: ImageWrite, image: Image) -> None:
+    """Copy an image from the host that has it, by now perhaps; else download it."""
+    run = run_of(host)
+    with run.fetching(image.name):
+        source, fingerprint = run.fetched.get(image.name) or (write.source, write.fingerprint)
+        if source:
+            try:
+                copy_image(host, source, fingerprint)
+            except FleetError as error:
+                if not image.server:
+                    raise
+                logger.warning("%s: image %s: %s", host.name, image.name, error)
+            else:
+                api_of(host).point_alias(image.name, fingerprint)
+                return
+        run.fetched[image.name] = (host.name, _download(api_of(host), host.name, image))
+
+
+def _download(api: LxdApi, host: str, image: Image) -> str:
+    """Have LXD fetch an image, which it keeps fresh by itself from then on; its fingerprint."""
     body = {
         "source": {
             "type": "image",
@@ -106,19 +143,17 @@ def _download(api: LxdApi, host: str, image: Image) -> None:
         },
         "aliases": [{"name": image.name, "description": ""}],
         "auto_update": True,
-        "properties": _mark(host),
+        "properties": image_mark(host),
     }
     try:
-        api.post("/1.0/images", body, deadline=DEADLINE)
+        return str(api.post("/1.0/images", body, deadline=DEADLINE)["fingerprint"])
     except LxdError as error:
         if "lias already exists" in error.what:
-            return  # an earlier run was killed and LXD went on with its download
+            # an earlier run was killed and LXD went on with its download
+            alias, _ = api.get(f"/1.0/images/aliases/{image.name}")
+            return str(alias["target"])
         raise LxdError(
             f"it cannot be fetched from {image.server}: {error.what}",
             where=host,
             remedy="look whether the host reaches the image server and the server has that alias",
         ) from error
-
-
-def _mark(host: str) -> dict[str, str]:
-    return {IMAGE_PROPERTY: host}

@@ -18,6 +18,7 @@ _NETWORK_CONFIG: Mapping[str, NetworkConfigKey | None] = {
     "user": "user.network-config",
     "none": None,
 }
+_IMAGE_SOURCES = "metadata (and rootfs), or server and alias, or local"
 
 
 def setting(value: object) -> str:
@@ -127,20 +128,19 @@ def _refuse_mixed(images: Iterable[Image | None], place: Place, scope: Scope) ->
 
 
 def image_of(name: str, data: Mapping[str, Any], place: Place, scope: Scope) -> Image | None:
-    """One declared image; None with a mistake where it is neither files nor a server's alias."""
+    """One declared image; None with a mistake where it does not come from exactly one place."""
     files = "metadata" in data or "rootfs" in data
     remote = "server" in data or "alias" in data
-    whole = ("metadata" in data) if files else ("server" in data and "alias" in data)
-    if files and remote:
-        scope.mistakes.add(
-            place, "has both files and a server", "write metadata and rootfs, or server and alias"
-        )
+    whole = "metadata" in data or "local" in data or ("server" in data and "alias" in data)
+    if files + remote + ("local" in data) > 1:
+        said = ["files"] * files + ["a server"] * remote + ["local"] * ("local" in data)
+        scope.mistakes.add(place, f"has {' and '.join(said)}", f"write {_IMAGE_SOURCES}")
         return None
     if not whole and not scope.mistakes.within(place):
         scope.mistakes.add(
             place,
             "does not say where it comes from",
-            "write metadata (and rootfs), or server and alias",
+            f"write {_IMAGE_SOURCES}",
         )
     if "network_config" not in data and not scope.mistakes.within(place):
         scope.mistakes.add(
@@ -150,12 +150,16 @@ def image_of(name: str, data: Mapping[str, Any], place: Place, scope: Scope) -> 
         )
     if not whole:
         return None
+    prepare = data.get("prepare")
     return Image(
         name=name,
         metadata=scope.existing(data["metadata"], place.at("metadata")) if files else None,
         rootfs=scope.existing(data["rootfs"], place.at("rootfs")) if "rootfs" in data else None,
         server=data.get("server"),
         alias=data.get("alias"),
+        local=data.get("local"),
+        prepare=bool(data.get("prepare", False)),
+        prepare_days=prepare.get("days") if isinstance(prepare, Mapping) else None,
         network_config=_NETWORK_CONFIG[data.get("network_config", "none")],
     )
 

@@ -126,10 +126,13 @@ class Profile:
 
 @dataclass(frozen=True)
 class Image:
-    """An image under its local alias ``name``: from files here, or from a simplestreams server.
+    """An image under its alias ``name``: from files here, from a simplestreams server, or one that
+    an LXD host of the fleet has already (``local``, an alias or a fingerprint there).
 
     ``network_config`` is the instance config key that carries the static network for this image,
-    or None where the image has no cloud-init and bootstrap writes the network itself.
+    or None where the image has no cloud-init and bootstrap writes the network itself. With
+    ``prepare`` containers start from a copy of it that has been bootstrapped once, which is made
+    anew when it is older than ``prepare_days``.
     """
 
     name: str
@@ -137,6 +140,9 @@ class Image:
     rootfs: Path | None = None
     server: str | None = None
     alias: str | None = None
+    local: str | None = None
+    prepare: bool = False
+    prepare_days: int | None = None
     network_config: Literal["cloud-init.network-config", "user.network-config"] | None = None
 
 

@@ -181,6 +181,10 @@ COMMON: Mapping[str, Value] = {
                 "rootfs": FILE_PATH,
                 "server": URL,
                 "alias": matching(r"[^\s]+", "an alias"),
+                "local": matching(r"[^\s]+", "an alias or a fingerprint"),
+                "prepare": Either(
+                    mapping=Table({"days": integer(1, 3650, "a number of days")}), other=BOOLEAN
+                ),
                 "network_config": choice("cloud-init", "user", "none"),
             }
         ),

@@ -116,14 +116,30 @@ class LxdApi:
         upload and alias is finished by the next one.
         """
         fingerprint = image_fingerprint(metadata, rootfs)
-        if not self._has(f"/1.0/images/{fingerprint}"):
+        if not self.has_image(fingerprint):
             self._send_image(metadata, rootfs, properties, deadline)
+        self.point_alias(alias, fingerprint)
+        return fingerprint
+
+    def has_image(self, fingerprint: str) -> bool:
+        """Whether the host has an image of that fingerprint."""
+        return self._has(f"/1.0/images/{fingerprint}")
+
+    def image_secret(self, fingerprint: str) -> str:
+        """A secret with which another LXD may fetch an image from here, once and within seconds.
+
+        (LXD 5.0 REST API, ``POST /1.0/images/{fingerprint}/secret``.)
+        """
+        answer = self._session.request("POST", f"/1.0/images/{fingerprint}/secret").json()
+        return str(answer["metadata"]["metadata"]["secret"])
+
+    def point_alias(self, alias: str, fingerprint: str) -> None:
+        """Have an alias point to an image, whether it is new or pointed elsewhere."""
         target = {"target": fingerprint, "description": ""}
         if not self._has(f"/1.0/images/aliases/{alias}"):
             self.post("/1.0/images/aliases", {**target, "name": alias})
         else:
             self.update(f"/1.0/images/aliases/{alias}", lambda now: {**now, **target})
-        return fingerprint
 
     def close(self) -> None:
         """Close all connections."""

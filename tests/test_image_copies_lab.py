@@ -1,0 +1,117 @@
+"""Images that go from one real LXD host to another: one download for the fleet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks import gather_facts
+from tasks.images import sync_images
+from tasks.intent.model import Image
+from tasks.ownership import IMAGE_PROPERTY
+from tests.image_files import fingerprint_of, serve_image, simplestreams_server, tiny_image
+from tests.object_fleet import FIRST, HOSTS, SECOND, Fleet, ObjectFleet
+
+
+def sync_all(fleet: Fleet, *, dry_run: bool = False) -> dict[str, str]:
+    """Read both hosts as a run does, then sync both at once; host -> what its record says."""
+    fleet.nr.run(task=gather_facts)
+    results = fleet.nr.run(task=sync_images, dry_run=dry_run)
+    records = {host: results[host][0].result for host in HOSTS}
+    assert not [r["message"] for r in records.values() if r["status"] == "failed"]
+    return {
+        host: "; ".join(f"{s['action']} {s['object']}: {s['detail']}" for s in record["steps"])
+        for host, record in records.items()
+    }
+
+
+def target(objects: ObjectFleet, host: str, alias: str) -> str:
+    return str(objects.query(host, f"/1.0/images/aliases/{alias}")["target"])
+
+
+@pytest.mark.lab
+def test_one_download_for_all_hosts_and_the_copies_follow_it(
+    objects: ObjectFleet, tmp_path: Path
+) -> None:
+    first, second = tiny_image(tmp_path / "one", "one"), tiny_image(tmp_path / "two", "two")
+    asked: list[str] = []
+    with simplestreams_server(tmp_path, first, asked) as server:
+        declared = Image("obj-streamed", server=server, alias="obj/1")
+        fleet = objects.open(declared)
+        foreseen = f"create image obj-streamed: obj/1 from {server}, once for all hosts"
+        dry = sync_all(fleet, dry_run=True)
+        assert (dry, asked) == (dict.fromkeys(HOSTS, foreseen), [])
+        assert sync_all(fleet) == dry
+        fleet.close()
+        assert [path for path in asked if path.endswith("rootfs.tar.xz")] == ["/one/rootfs.tar.xz"]
+        assert {target(objects, host, "obj-streamed") for host in HOSTS} == {fingerprint_of(first)}
+        documents = {
+            host: objects.query(host, f"/1.0/images/{fingerprint_of(first)}") for host in HOSTS
+        }
+        assert sorted(d["auto_update"] for d in documents.values()) == [False, True]
+        assert {h: d["properties"][IMAGE_PROPERTY] for h, d in documents.items()} == {
+            FIRST: FIRST,
+            SECOND: SECOND,
+        }
+        again = objects.open(declared)
+        assert sync_all(again) == {FIRST: "", SECOND: ""}
+        assert [again.requests(host) for host in HOSTS] == [0, 0]
+        again.close()
+
+        downloader = next(host for host in HOSTS if documents[host]["auto_update"])
+        copier = next(host for host in HOSTS if host != downloader)
+        serve_image(tmp_path, second, "20260201_0000")
+        # LXD asks a server for its list once an hour
+        objects.shell(downloader, "find /var/cache/lxd -type f -exec touch -d '2 hours ago' {} +")
+        objects.shell(downloader, "lxc image refresh obj-streamed")
+        assert target(objects, downloader, "obj-streamed") == fingerprint_of(second)
+        follows = objects.open(declared)
+        moved = sync_all(follows)
+        follows.close()
+        assert moved[downloader] == ""
+        assert moved[copier].endswith(
+            f"fingerprint {fingerprint_of(second)[:12]}, copied from {downloader}; the alias moves "
+            f"from {fingerprint_of(first)[:12]}, which stays"
+        )
+        assert target(objects, copier, "obj-streamed") == fingerprint_of(second)
+        assert len([path for path in asked if path.endswith("rootfs.tar.xz")]) == 2
+
+
+@pytest.mark.lab
+def test_a_local_image_goes_to_the_hosts_that_lack_it(objects: ObjectFleet, tmp_path: Path) -> None:
+    files = tiny_image(tmp_path, "local")
+    imported = objects.open(Image("obj-theirs", files.metadata, files.rootfs))
+    assert imported.do(sync_images, SECOND).changed
+    imported.close()
+    for local in ("obj-theirs", fingerprint_of(files)[:16]):
+        fleet = objects.open(Image("obj-local", local=local))
+        done = sync_all(fleet)
+        assert done[FIRST] == (
+            f"create image obj-local: fingerprint {fingerprint_of(files)[:12]}, "
+            f"copied from {SECOND}"
+        )
+        assert done[SECOND].endswith("already on the host")
+        assert sync_all(fleet) == {FIRST: "", SECOND: ""}
+        fleet.close()
+        for host in HOSTS:
+            assert target(objects, host, "obj-local") == fingerprint_of(files)
+            objects.shell(host, "lxc image alias delete obj-local")
+        objects.shell(FIRST, f"lxc image delete {fingerprint_of(files)}")
+    # nothing is left open on the host that was asked
+    assert "running" not in objects.query(SECOND, "/1.0/operations")
+
+
+@pytest.mark.lab
+def test_where_the_copy_fails_a_host_downloads_itself(objects: ObjectFleet, tmp_path: Path) -> None:
+    image = tiny_image(tmp_path, "one")
+    asked: list[str] = []
+    with simplestreams_server(tmp_path, image, asked) as server:
+        fleet = objects.open(Image("obj-streamed", server=server, alias="obj/1"))
+        fleet.nr.run(task=gather_facts)
+        assert fleet.do(sync_images, FIRST).changed
+        fleet.run.fetched["obj-streamed"] = (FIRST, "0" * 64)  # it has gone there meanwhile
+        assert fleet.do(sync_images, SECOND).changed
+        fleet.close()
+        assert target(objects, SECOND, "obj-streamed") == fingerprint_of(image)
+        assert len([path for path in asked if path.endswith("rootfs.tar.xz")]) == 2
