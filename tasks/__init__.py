@@ -14,6 +14,7 @@ from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.maintenance import check_health, maintain, upgrade_packages
 from tasks.picture import fleet_picture
+from tasks.prepared import prepare_images
 from tasks.profiles import compare_profiles, sync_profiles
 from tasks.prove import prove_machine
 from tasks.provision import provision
@@ -32,6 +33,7 @@ __all__ = (
     "gather_facts",
     "maintain",
     "open_fleet",
+    "prepare_images",
     "prove_machine",
     "provision",
     "raise_containers",

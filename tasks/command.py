@@ -60,6 +60,7 @@ def provision_command(argv: Sequence[str] | None = None) -> int:
             phases=args.phase,
             prune=args.prune,
             allow_restart=args.allow_restart,
+            move=args.move,
             on_result=on_result,
         )
 

@@ -23,6 +23,13 @@ def provision_options() -> argparse.ArgumentParser:
         action="store_true",
         help="restart containers where a change waits for it; of an apart group one at a time",
     )
+    parser.add_argument(
+        "--move",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="move this container to the LXD host it is declared on (repeatable)",
+    )
     _add_running(parser)
     return parser
 

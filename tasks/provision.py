@@ -27,7 +27,9 @@ from tasks.facts.host import check_host
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.lxd_server.package import will_move
+from tasks.mistakes import nearest
 from tasks.outcome import PHASES, failure, record, result_of
+from tasks.prepared import prepare_images
 from tasks.profiles import sync_profiles
 from tasks.prove import prove_machine
 from tasks.remotes import sync_remotes
@@ -52,6 +54,7 @@ def provision(
     phases: Collection[str] = (),
     prune: bool = False,
     allow_restart: bool = False,
+    move: Collection[str] = (),
     on_result: OnResult | None = None,
 ) -> Report:
     """Bring the selected part of a fleet to what its inventory intends.
@@ -62,18 +65,34 @@ def provision(
             runs, since it reads what the others need.
         prune: remove what we created and the inventory no longer has.
         allow_restart: restart containers where a change waits for that.
+        move: containers that are moved to where they are declared from the host that has them.
         on_result: called with each Nornir run's AggregatedResult.
 
     Returns the report; what goes wrong on a machine is in it, never raised.
-    Raises :class:`UsageError` for an unknown phase, :class:`LockedError` where another run of this
-    environment is under way.
+    Raises :class:`UsageError` for an unknown phase or container, :class:`LockedError` where another
+    run of this environment is under way.
     """
     unknown = [phase for phase in phases if phase not in PHASES]
     if unknown:
         raise UsageError(f"unknown phase {unknown[0]}", remedy=f"phases are: {', '.join(PHASES)}")
+    _check_moves(run_of(nr), move)
     with run_of(nr).state.lock():
         wanted = frozenset(phases or PHASES) | {"check"}
-        return _Provision(nr, wanted, on_result, prune=prune, allow_restart=allow_restart).run()
+        containers = {"allow_restart": allow_restart, "move": frozenset(move)}
+        return _Provision(nr, wanted, on_result, prune=prune, containers=containers).run()
+
+
+def _check_moves(run: Run, names: Collection[str]) -> None:
+    for name in names:
+        if name not in run.intent.containers:
+            raise UsageError(
+                f"--move {name}: there is no such container in the inventory",
+                remedy=nearest(name, run.intent.containers, "name one that is declared"),
+            )
+        if name not in run.selected:
+            raise UsageError(
+                f"--move {name}: the --limit leaves it out", remedy=f"add --limit {name}"
+            )
 
 
 class _Provision:
@@ -86,12 +105,12 @@ class _Provision:
         on_result: OnResult | None,
         *,
         prune: bool,
-        allow_restart: bool,
+        containers: Mapping[str, Any],
     ) -> None:
         self.nr = nr
         self.phases = phases
         self.prune = prune
-        self.allow_restart = allow_restart
+        self.containers = containers
         self.on_result = on_result
         self.shared: Run = run_of(nr)
         self.intent = self.shared.intent
@@ -181,11 +200,16 @@ class _Provision:
                 Leg("profiles", sync_profiles, prune),
                 Leg("images", sync_images, prune),
             ]
+            if self._prepares(host):
+                legs.append(Leg("images", prepare_images))
         if host in self.selected or self._carries_selected(host):
-            legs.append(
-                Leg("containers", raise_containers, {**prune, "allow_restart": self.allow_restart})
-            )
+            legs.append(Leg("containers", raise_containers, {**prune, **self.containers}))
         return legs
+
+    def _prepares(self, host: str) -> bool:
+        """Whether some image of its containers is to be prepared; most fleets have none."""
+        images = (self.intent.images[c.image] for c in self.intent.containers_on(host))
+        return any(image.prepare for image in images)
 
     def _third_legs(self, machine: str) -> Sequence[Leg]:
         bootstrap = bootstrap_container if machine in self.intent.containers else bootstrap_host

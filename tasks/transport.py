@@ -47,6 +47,11 @@ def exec_shell_of(host: Host) -> Shell:
     return ExecShell(host, _lxd_host_of(host))
 
 
+def instance_shell(lxd_host: Host, instance: str) -> Shell:
+    """The same for an instance on an LXD host that is no machine of the inventory."""
+    return ExecShell(Host(name=instance, defaults=lxd_host.defaults), lxd_host)
+
+
 def lock_host(host: Host) -> None:
     """Take the lock on an LXD host, held until its connection closes.
 

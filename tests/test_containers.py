@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,36 +37,47 @@ def facts_of_case(case: dict[str, Any]) -> LxdFacts:
     changes = case.get("has", {})
     if changes is None:
         return LxdFacts()
-    instance = dict(TABLE["instance"])
-    for key, value in changes.items():
-        merges = isinstance(value, dict)
-        instance[key] = {**instance[key], **value} if merges else value
     images = {
         fingerprint: {"aliases": [{"name": name} for name in names]}
         for fingerprint, names in case.get("images", {}).items()
     }
-    return LxdFacts(instances={"web-01": instance}, images=images)
+    return LxdFacts(instances={"web-01": instance_of(changes)}, images=images)
+
+
+def instance_of(changes: dict[str, Any]) -> dict[str, Any]:
+    instance = dict(TABLE["instance"])
+    for key, value in changes.items():
+        merges = isinstance(value, dict)
+        instance[key] = {**instance[key], **value} if merges else value
+    return instance
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 def test_plan(case: dict[str, Any]) -> None:
     container, facts = container_of(case.get("declares", {})), facts_of_case(case)
-    others = case.get("others", [])
-    if "error" in case:
-        with pytest.raises(FleetError) as refused:
-            plan_container(container, HOST, PROFILES, facts, others=others)
-        assert str(refused.value) == case["error"]
-        return
-    plan = plan_container(
+    others = {
+        host: LxdFacts(instances={"web-01": instance_of(changes)})
+        for host, changes in case.get("others", {}).items()
+    }
+    planned = partial(
+        plan_container,
         container,
         HOST,
         PROFILES,
         facts,
         others=others,
         unread=case.get("unread", []),
+        move=case.get("move", False),
+        today=date(2026, 2, 28),
         prune=case.get("prune", False),
         allow_restart=case.get("allow_restart", False),
     )
+    if "error" in case:
+        with pytest.raises(FleetError) as refused:
+            planned()
+        assert str(refused.value) == case["error"]
+        return
+    plan = planned()
     assert [[s.action, s.object, s.detail] for s in plan.steps] == case["steps"]
     assert list(plan.notes) == case.get("notes", [])
     assert set(case.get("adds", [])) <= set(plan.diff.splitlines())

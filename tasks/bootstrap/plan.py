@@ -180,10 +180,11 @@ def _root(machine: Machine, actual: MachineFacts) -> Steps:
 
 
 def _sshd(actual: MachineFacts) -> Steps:
-    """Installed it starts by itself; here it is about one that somebody stopped."""
+    """Installed it starts by itself; here it is about one that somebody stopped, or that has no
+    host keys of its own yet."""
     states = [actual.units[unit].active for unit in SSH_UNITS if unit in actual.units]
     installed = actual.host_key or "openssh-server" in actual.packages
-    if actual.over and installed and "active" not in states:
+    if actual.over and installed and ("active" not in states or not actual.host_key):
         yield Step(
             "start",
             "service ssh",

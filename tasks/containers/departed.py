@@ -18,7 +18,7 @@ from tasks.plan import Plan, Step
 #: LXD's limit, which is that of a label in a host name.
 NAME_LENGTH = 63
 #: A name that a killed run has already given.
-RETIRED = re.compile(r"-pruned-\d{8}(-\d+)?$")
+RETIRED = re.compile(r"-(pruned|moved)-\d{8}(-\d+)?$")
 
 
 def plan_departed(
@@ -64,7 +64,7 @@ def _retirement(
 ) -> Iterator[Step[ContainerWrite]]:
     if instance.get("status") in ("Running", "Frozen"):
         yield Step("stop", f"container {name}", ContainerWrite("stop", name), "no longer wanted")
-    new = name if RETIRED.search(name) else _free_name(name, taken, today)
+    new = name if RETIRED.search(name) else free_name(name, taken, today)
     yield Step(
         "rename",
         f"container {name}",
@@ -74,8 +74,9 @@ def _retirement(
     )
 
 
-def _free_name(name: str, taken: Collection[str], today: date) -> str:
-    suffix = f"-pruned-{today:%Y%m%d}"
+def free_name(name: str, taken: Collection[str], today: date, *, why: str = "pruned") -> str:
+    """A name for an instance that is let go of: ``NAME-WHY-YYYYMMDD``, with a number if need be."""
+    suffix = f"-{why}-{today:%Y%m%d}"
     new = name[: NAME_LENGTH - len(suffix)] + suffix
     number = 2
     while new in taken:

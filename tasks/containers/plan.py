@@ -10,15 +10,25 @@ waits for one, and is noted until then; with ``--allow-restart`` the container i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import date
 from typing import Any
 
 from tasks.actual import Json, LxdFacts
 from tasks.containers.extras import extras_of
 from tasks.containers.mending import act, plan_mending, said_profiles, waiting_keys
+from tasks.containers.moving import (
+    Elsewhere,
+    copy_of,
+    find_elsewhere,
+    is_half,
+    move_step,
+    retirement,
+)
 from tasks.containers.remembered import memory_of_names
 from tasks.containers.step import ContainerWrite, container_step
 from tasks.containers.wanted import wanted_config, wanted_devices
 from tasks.errors import FleetError
+from tasks.images.prepared import base_name
 from tasks.intent.model import Container, LxdHost, Profile
 from tasks.ownership import created_by_us, marked
 from tasks.plan import Plan, Step, mapping_diff
@@ -30,8 +40,11 @@ def plan_container(
     profiles: Mapping[str, Profile],
     facts: LxdFacts,
     *,
-    others: Collection[str] = (),
+    others: Mapping[str, LxdFacts] | None = None,
     unread: Collection[str] = (),
+    start_from: str = "",
+    move: bool = False,
+    today: date | None = None,
     prune: bool = False,
     allow_restart: bool = False,
 ) -> Plan[ContainerWrite]:
@@ -42,8 +55,11 @@ def plan_container(
         host: the LXD host that it is declared on.
         profiles: all profiles of the inventory, by name.
         facts: what was read of LXD on that host; empty for a host that has no LXD yet.
-        others: the other LXD hosts that have an instance of that name.
+        others: what was read of the other LXD hosts, by name.
         unread: the other LXD hosts that could not be read, where it could be too.
+        move: move it here where another host has it.
+        today: the date for the new name of what is left there.
+        start_from: the alias of the image that it is created from; the declared one's without it.
         prune: take config keys and devices out of an instance that we created, which the inventory
             has not, whoever set them.
         allow_restart: restart it where a change waits for that.
@@ -51,24 +67,25 @@ def plan_container(
     Raises :class:`FleetError` for a container that is on another host than it is declared on.
     """
     actual = facts.instances.get(container.name)
-    found = ", ".join(sorted(others))
-    if actual is None and others:
-        raise FleetError(
-            f"container {container.name} is declared on {host.name} and found on {found}; nothing "
-            "is created",
-            where=host.name,
-            remedy=f"correct its 'on', or move it (lxc move {found}:{container.name} "
-            f"{host.name}:{container.name})",
-        )
-    if actual is None:
+    found = find_elsewhere(container, others or {}, asked=move)
+    if actual is None or is_half(actual):
+        if found.source:
+            return _move(container, profiles, found, today or date.today(), prune=prune)
+        if actual or found.names:
+            raise _not_here(container, found)
         unseen = f"not looked for on {', '.join(sorted(unread))}, which could not be read"
-        return Plan(tuple(_creation(container, profiles)), notes=(unseen,) if unread else ())
-    notes = [f"container {container.name} is on {found} too"] if others else []
+        creation = _creation(container, profiles, start_from or container.image)
+        return Plan(tuple(creation), notes=(unseen,) if unread else ())
+    notes = []
+    if found.names and not found.source:
+        notes.append(f"container {container.name} is on {', '.join(found.names)} too")
     notes += _another_image(container, actual, facts)
     ours = created_by_us(actual)
     removed, left = extras_of(container, profiles, actual, everything=prune and ours)
     notes += left.notes(container.name, ours=ours)
     steps = [*plan_mending(container, profiles, actual, removed)]
+    if found.source:  # what a killed run did not come to
+        steps.append(retirement(container, found, today or date.today()))
     waiting = waiting_keys(container, actual, steps)
     if waiting and allow_restart and actual.get("status") == "Running":
         steps.append(
@@ -87,15 +104,53 @@ def plan_container(
     return Plan(tuple(steps), reason="" if steps else f"{state} as declared", notes=tuple(notes))
 
 
+def _not_here(container: Container, found: Elsewhere) -> FleetError:
+    name, host, places = container.name, container.on, ", ".join(found.names)
+    if not places:
+        return FleetError(
+            f"container {name} is half a copy, and no host that could be read has the whole",
+            where=host,
+            remedy="bring back the host that it was to be moved from, then run again; if there is "
+            f"none, delete the copy: lxc delete {host}:{name}",
+        )
+    return FleetError(
+        f"container {name} is declared on {host} and found on {places}; nothing is created",
+        where=host,
+        remedy=f"correct its 'on', or have it moved: --move {name}"
+        if len(found.names) == 1
+        else "look which of them is the right one, and rename the others",
+    )
+
+
+def _move(
+    container: Container,
+    profiles: Mapping[str, Profile],
+    found: Elsewhere,
+    today: date,
+    *,
+    prune: bool,
+) -> Plan[ContainerWrite]:
+    """From the instance on another host to what is declared here: moved, then mended."""
+    copy = copy_of(container, found.instance)
+    ours = created_by_us(found.instance)
+    removed, left = extras_of(container, profiles, copy, everything=prune and ours)
+    steps = (
+        move_step(container, found),
+        *plan_mending(container, profiles, copy, removed),
+        retirement(container, found, today),
+    )
+    return Plan(steps, notes=tuple(left.notes(container.name, ours=ours)))
+
+
 def _another_image(container: Container, actual: Json, facts: LxdFacts) -> Iterator[str]:
     """A note where it was made from an image that has another name than the declared one.
 
     One without any name is an earlier one of the same name, which need not be told in every run.
     """
     fingerprint = (actual.get("config") or {}).get("volatile.base_image", "")
-    aliases = facts.images.get(fingerprint, {}).get("aliases") or ()
-    names = [str(alias["name"]) for alias in aliases]
-    if names and container.image not in names:
+    document = facts.images.get(fingerprint, {})
+    names = [str(alias["name"]) for alias in document.get("aliases") or ()]
+    if names and container.image not in (*names, base_name(document)):
         yield (
             f"container {container.name} was made from {names[0]}, and {container.image} is "
             "declared; it is made from that only after you have deleted it"
@@ -103,7 +158,7 @@ def _another_image(container: Container, actual: Json, facts: LxdFacts) -> Itera
 
 
 def _creation(
-    container: Container, profiles: Mapping[str, Profile]
+    container: Container, profiles: Mapping[str, Profile], image: str
 ) -> Iterator[Step[ContainerWrite]]:
     config, devices = wanted_config(container, profiles), wanted_devices(container)
     shown: dict[str, Any] = {
@@ -120,7 +175,7 @@ def _creation(
             {**marked(container.name, config), **memory_of_names(container.name, config, devices)},
             devices,
             profiles=container.profiles,
-            image=container.image,
+            image=image,
         ),
         detail=f"from {container.image}, {said_profiles(container.profiles)}",
         diff=mapping_diff({}, shown, f"container {container.name}"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import date
+from datetime import date, datetime, timezone
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -14,13 +15,14 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import LxdFacts
 from tasks.apply import apply_all
+from tasks.containers.carrying import carry_out, check_sources
 from tasks.containers.departed import plan_departed
 from tasks.containers.plan import plan_container
-from tasks.containers.restarting import restart_in_turn
 from tasks.containers.step import ContainerWrite
 from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
 from tasks.errors import FleetError, LxdError, LxdNotFoundError, ProofError
 from tasks.facts.lxd import lxd_facts_of
+from tasks.images.prepared import starts_from
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import Record, failure, record
@@ -61,6 +63,7 @@ def raise_containers(
     dry_run: bool | None = None,
     prune: bool = False,
     allow_restart: bool = False,
+    move: Collection[str] = (),
 ) -> Result:
     """Create, start and mend the selected containers that are declared on an LXD host.
 
@@ -71,6 +74,8 @@ def raise_containers(
             config and devices of their own have and it has not, whoever set it.
         allow_restart: restart those where a change waits for that, gracefully; of an ``apart``
             group one at a time.
+        move: the names of those that are moved here where another LXD host has them. They are
+            stopped meanwhile, and the former ones are kept there, stopped and renamed.
 
     All containers go their way at the same time, and what fails on one is booked on it alone. The
     Result holds the host's own record (see :func:`tasks.outcome.record`) with the key
@@ -79,7 +84,7 @@ def raise_containers(
     not brought to an end is missing there.
     """
     started = time.monotonic()
-    raising = _Raising(task, prune=prune, allow_restart=allow_restart)
+    raising = _Raising(task, prune=prune, allow_restart=allow_restart, move=move)
     try:
         raising.plan()
         if not task.is_dry_run(dry_run):
@@ -107,13 +112,16 @@ def raise_containers(
 class _Raising:
     """The containers of one LXD host: planned together, applied side by side, proven at once."""
 
-    def __init__(self, task: Task, *, prune: bool, allow_restart: bool) -> None:
+    def __init__(
+        self, task: Task, *, prune: bool, allow_restart: bool, move: Collection[str]
+    ) -> None:
         self.task_host = task.host
         self.shared = run_of(task)
         self.intent = self.shared.intent
         self.host = self.intent.lxd_hosts[task.host.name]
         self.prune = prune
         self.allow_restart = allow_restart
+        self.move = move
         self.today = date.today()
         self.facts = LxdFacts()
         self.departed: Plan[ContainerWrite] = Plan()
@@ -167,7 +175,16 @@ class _Raising:
             self.host,
             self.intent.profiles,
             facts,
-            others=[name for name, lxd in read.items() if container.name in lxd.instances],
+            others=read,
+            move=container.name in self.move,
+            today=self.today,
+            start_from=starts_from(
+                container,
+                self.intent.images,
+                self.intent.profiles,
+                facts,
+                datetime.now(timezone.utc),
+            ),
             unread=[*unread, *(name for name, lxd in read.items() if lxd.problem)],
             prune=self.prune,
             allow_restart=self.allow_restart,
@@ -190,10 +207,10 @@ class _Raising:
         """One container's way, in a thread of its own."""
         started = time.monotonic()
         try:
-            self._check_sources(job.plan)
+            check_sources(self.host.name, job.container, job.plan, self.facts)
             job.begun = True
             try:
-                self._apply(api, job.container, job.plan)
+                carry_out(api, self.shared, job.container, job.plan)
             except LxdError as error:
                 if not is_unfinished(error):
                     raise
@@ -211,33 +228,7 @@ class _Raising:
         except LxdNotFoundError:
             instances.pop(container.name, None)
         again = self._plan(container, replace(self.facts, instances=instances))
-        self._apply(api, container, again)
-
-    def _apply(self, api: LxdApi, container: Container, plan: Plan[ContainerWrite]) -> None:
-        apply_steps(api, (step for step in plan.steps if step.action != "restart"))
-        if any(step.action == "restart" for step in plan.steps):
-            restart_in_turn(api, self.shared, container)
-
-    def _check_sources(self, plan: Plan[ContainerWrite]) -> None:
-        """See that the image and the profiles of a container are on the host."""
-        aliases = {
-            alias["name"]
-            for image in self.facts.images.values()
-            for alias in image.get("aliases") or []
-        }
-        for write in (step.write for step in plan.steps):
-            if write.action == "create" and write.image not in aliases:
-                raise self._missing(f"image {write.image}", "images")
-            for profile in write.profiles or ():
-                if profile not in self.facts.profiles:
-                    raise self._missing(f"profile {profile}", "profiles")
-
-    def _missing(self, what: str, phase: str) -> FleetError:
-        return FleetError(
-            f"{what} is not on this host",
-            where=self.host.name,
-            remedy=f"look at what the phase {phase} says there, or run it first",
-        )
+        carry_out(api, self.shared, container, again)
 
     def _prove(self, todo: list[_Job], facts: LxdFacts) -> None:
         for job in todo:

@@ -69,7 +69,8 @@ def is_there(host: Host) -> bool:
 
 
 def why_not_foreseen(host: Host) -> str:
-    """Why nobody can say what is to be done inside a container: it is there and does not run.
+    """Why nobody can say what is to be done inside a container: it is there and does not run, or it
+    is on another host.
 
     Empty where it runs, and where there is none yet, which is planned from nothing.
     """
@@ -78,7 +79,11 @@ def why_not_foreseen(host: Host) -> str:
     if container is None:
         return ""
     instance = lxd_facts_of(run.hosts[container.on]).instances.get(container.name)
-    if instance is None or _runs(instance):
+    if instance is None:
+        places = [h for h, f in run.facts.items() if container.name in f.lxd.instances]
+        moved = "what there is to do inside is seen once it is moved"
+        return f"it is on {', '.join(places)}: {moved}" if places else ""
+    if _runs(instance):
         return ""
     state = str(instance.get("status", "")).lower() or "stopped"
     return f"it is {state} on {container.on}: what there is to do inside is seen when it runs"

@@ -14,6 +14,7 @@ from typing import Literal
 
 from tasks.actual import Json, LxdFacts
 from tasks.errors import FleetError
+from tasks.images.targets import targets_of
 from tasks.intent.model import Image, LxdHost
 from tasks.ownership import image_created_by_us
 from tasks.plan import Plan, Step, mapping_diff
@@ -89,15 +90,6 @@ def plan_images(
             )
     reason = "" if steps else f"as declared: {', '.join(host.images) or 'none'}"
     return Plan(tuple(steps), reason=reason, notes=tuple(notes))
-
-
-def targets_of(facts: LxdFacts) -> dict[str, str]:
-    """Alias -> fingerprint, of every image on a host."""
-    return {
-        str(alias["name"]): fingerprint
-        for fingerprint, image in facts.images.items()
-        for alias in image.get("aliases") or []
-    }
 
 
 def _planned(

@@ -16,6 +16,7 @@ from tasks.facts.lxd import lxd_facts_of
 from tasks.fingerprint import image_fingerprint
 from tasks.images.copying import DEADLINE, copy_image
 from tasks.images.plan import ImageWrite, plan_images
+from tasks.images.prepared import prepared_aliases
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
@@ -55,6 +56,9 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
             fingerprints,
             facts,
             others=others_of(run, host.name),
+            derived=prepared_aliases(
+                run.intent.containers_on(host.name), run.intent.images, run.intent.profiles
+            ),
             prune=prune,
         )
 

@@ -18,6 +18,12 @@ SHORTEST = 4
 _read: set[str] = set()
 
 
+def hide_from_now(secret: str) -> None:
+    """Have :func:`hide` know a secret that does not come from the inventory."""
+    if len(secret) >= SHORTEST:
+        _read.add(secret)
+
+
 def hide(text: str) -> str:
     """A text without the secrets that this process has read.
 
@@ -51,8 +57,7 @@ class Secret:
         value = self._value()
         if not value:
             raise SecretError(f"the secret in {self.source} is empty", remedy="give it a value")
-        if len(value) >= SHORTEST:
-            _read.add(value)
+        hide_from_now(value)
         return value
 
     def _value(self) -> str:

@@ -17,6 +17,7 @@ from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
 
 from tasks.errors import LxdConflictError, LxdNotFoundError
 from tasks.fingerprint import image_fingerprint
+from tasks.intent.secret import hide_from_now
 from tasks.lxd_api.operation import Operation, follow
 from tasks.lxd_api.session import Json, LxdSession, Method, OnAnswer
 
@@ -131,7 +132,22 @@ class LxdApi:
         (LXD 5.0 REST API, ``POST /1.0/images/{fingerprint}/secret``.)
         """
         answer = self._session.request("POST", f"/1.0/images/{fingerprint}/secret").json()
-        return str(answer["metadata"]["metadata"]["secret"])
+        secret = str(answer["metadata"]["metadata"]["secret"])
+        hide_from_now(secret)
+        return secret
+
+    def offer_migration(self, instance: str) -> tuple[str, dict[str, str]]:
+        """Have LXD offer a stopped instance, with its snapshots, to another LXD that pulls it.
+
+        Returns the operation's path and the secrets that the other one shows, each valid for this
+        one time. (LXD 5.0 REST API, ``POST /1.0/instances/{name}`` with ``migration``.)
+        """
+        body = {"name": instance, "migration": True, "live": False}
+        answer = self._session.request("POST", f"/1.0/instances/{instance}", body).json()
+        secrets = {str(k): str(v) for k, v in answer["metadata"]["metadata"].items()}
+        for secret in secrets.values():
+            hide_from_now(secret)
+        return str(answer["operation"]), secrets
 
     def point_alias(self, alias: str, fingerprint: str) -> None:
         """Have an alias point to an image, whether it is new or pointed elsewhere."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from tasks.actual import ClientFolder, HostFacts, Json, LxdFacts
 from tasks.errors import FleetError
+from tasks.images.prepared import base_name
 from tasks.intent.model import Container, Intent
 from tasks.remotes.client_config import remotes_of
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus
@@ -88,9 +89,11 @@ def _declared(container: Container, facts: HostFacts) -> ContainerStatus:
 
 
 def image_name(images: Mapping[str, Json], fingerprint: str) -> str:
-    """An image's first alias, or the start of its fingerprint as LXD's own lists show it."""
-    aliases = images.get(fingerprint, {}).get("aliases") or ()
-    return str(aliases[0]["name"]) if aliases else fingerprint[:12]
+    """An image's first alias, of a prepared one the name of what it was made from, else the start
+    of its fingerprint as LXD's own lists show it."""
+    document = images.get(fingerprint, {})
+    names = [base_name(document), *(str(alias["name"]) for alias in document.get("aliases") or ())]
+    return next(filter(None, names), fingerprint[:12])
 
 
 def _image(container: Container, lxd: LxdFacts) -> str:

@@ -1,0 +1,70 @@
+"""Carrying out one container's plan, in whichever way each of its steps is done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tasks.actual import LxdFacts
+from tasks.containers.migration import move, see_that_it_is_up
+from tasks.containers.restarting import restart_in_turn
+from tasks.containers.step import ContainerWrite
+from tasks.containers.writes import apply_steps
+from tasks.errors import FleetError
+from tasks.facts.lxd import lxd_facts_of
+from tasks.images.targets import targets_of
+from tasks.intent.model import Container
+from tasks.lxd_api.connection import api_of
+from tasks.plan import Plan, Step
+from tasks.run import Run
+
+if TYPE_CHECKING:
+    from tasks.lxd_api.api import LxdApi
+
+
+def carry_out(api: LxdApi, run: Run, container: Container, plan: Plan[ContainerWrite]) -> None:
+    """Carry out the steps of a container in order; the first that fails ends it.
+
+    ``api`` is of the LXD host that the container is declared on.
+    """
+    for step in plan.steps:
+        if step.action == "move":
+            move(run, container, step.write.host)
+        elif step.action == "restart":
+            restart_in_turn(api, run, container)
+        elif step.write.host:
+            _let_go_there(run, container, step)
+        else:
+            apply_steps(api, [step])
+
+
+def _let_go_there(run: Run, container: Container, step: Step[ContainerWrite]) -> None:
+    """Only what is up again where it belongs is let go of where it was."""
+    see_that_it_is_up(run, container)
+    there = run.hosts[step.write.host]
+    apply_steps(api_of(there), [step])
+    lxd_facts_of(there, fresh=True)
+
+
+def check_sources(
+    host: str, container: Container, plan: Plan[ContainerWrite], facts: LxdFacts
+) -> None:
+    """See that the image and the profiles of a container are on its LXD host.
+
+    Raises :class:`FleetError` naming what is missing there.
+    """
+    aliases = targets_of(facts)
+    for write in (step.write for step in plan.steps):
+        if write.action == "create" and write.image not in aliases:
+            raise _missing(f"image {write.image}", "images", host)
+        needed = container.profiles if write.action == "move" else write.profiles
+        for profile in needed or ():
+            if profile not in facts.profiles:
+                raise _missing(f"profile {profile}", "profiles", host)
+
+
+def _missing(what: str, phase: str, host: str) -> FleetError:
+    return FleetError(
+        f"{what} is not on this host",
+        where=host,
+        remedy=f"look at what the phase {phase} says there, or run it first",
+    )

@@ -1,0 +1,8 @@
+"""Images that are bootstrapped once for many containers."""
+
+from __future__ import annotations
+
+from tasks.prepared.plan import PreparedWrite, plan_prepared
+from tasks.prepared.task import prepare_images
+
+__all__ = ["PreparedWrite", "plan_prepared", "prepare_images"]

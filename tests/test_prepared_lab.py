@@ -1,0 +1,169 @@
+"""Prepared images on the demo fleet: bootstrapped once, started from everywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.images.prepared import BASE_NAME, PREPARED
+from tasks.ownership import IMAGE_PROPERTY
+from tests.demo import HOSTS, WEBS, Demo, change, messages, statuses
+
+pytestmark = pytest.mark.lab
+
+#: What may not be the same on two machines.
+IDENTITY = "cat /etc/machine-id /sys/class/net/if-demo/address; cut -d' ' -f2 /etc/ssh/*_key.pub"
+
+
+def prepare(groups: dict[str, Any]) -> None:
+    groups["lxd-host"]["data"]["images"]["minimal"]["prepare"] = True
+    groups["lxd-host"]["data"]["images"]["cloud-init"]["prepare"] = {"days": 30}
+
+
+def images(demo: Demo, host: str) -> dict[str, dict[str, Any]]:
+    """The prepared images of a host by their alias."""
+    listed = json.loads(demo.lab.exec(host, "lxc query /1.0/images?recursion=1").stdout)
+    return {
+        document["aliases"][0]["name"] if document["aliases"] else "": document
+        for document in listed
+        if PREPARED in document["properties"]
+    }
+
+
+def instances(demo: Demo, host: str) -> set[str]:
+    listed = json.loads(demo.lab.exec(host, "lxc query /1.0/instances?recursion=1").stdout)
+    return {document["name"] for document in listed}
+
+
+def delete_webs(demo: Demo) -> None:
+    for host, names in zip(HOSTS, ("web-01 web-02", "web-03 web-04"), strict=True):
+        demo.lab.exec(host, f"lxc delete -f {names}", timeout=120)
+
+
+def delete_images(demo: Demo) -> None:
+    for host in HOSTS:
+        for document in images(demo, host).values():
+            demo.lab.exec(host, f"lxc image delete {document['fingerprint']}", timeout=60)
+
+
+@pytest.fixture(scope="module")
+def prepared(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The demo's inventory with prepared images; what they left behind is deleted after it."""
+    inventory = Demo.copy_inventory(tmp_path_factory.mktemp("prepared"))
+    change(inventory, "groups.yaml", prepare)
+    yield inventory
+    delete_images(demo)
+    back = demo.report()
+    assert back["exit"] == 0, back
+
+
+def test_raised_from_prepared_images(demo: Demo, prepared: Path) -> None:
+    delete_webs(demo)
+    dry = demo.report("--dry-run", inventory=prepared)
+    assert dry["exit"] == 3
+    started = time.monotonic()
+    report = demo.report(inventory=prepared, timeout=600)
+    print(f"raised in {time.monotonic() - started:.0f} s, images prepared on the way")
+    assert report["exit"] == 0, [messages(report, name) for name in (*HOSTS, *WEBS)]
+    for host in HOSTS:
+        told = [
+            [(s["action"], s["object"]) for p in r["hosts"][host]["phases"] for s in p["steps"]]
+            for r in (dry, report)
+        ]
+        assert told[0] == told[1]
+        assert len([object_ for _, object_ in told[1] if "-prepared-" in object_]) == 2
+
+    # one of each image and recipe for both hosts, made by one and copied by the other
+    first, second = (images(demo, host) for host in HOSTS)
+    assert {a: d["fingerprint"] for a, d in first.items()} == {
+        a: d["fingerprint"] for a, d in second.items()
+    }
+    assert sorted(d["properties"][BASE_NAME] for d in first.values()) == ["cloud-init", "minimal"]
+    assert {d["properties"][IMAGE_PROPERTY] for d in second.values()} == {HOSTS[1]}
+    bases = {d["fingerprint"]: d["properties"][BASE_NAME] for d in first.values()}
+    for host, names in zip(HOSTS, (WEBS[:2], WEBS[2:]), strict=True):
+        for name in names:
+            instance = json.loads(demo.lab.exec(host, f"lxc query /1.0/instances/{name}").stdout)
+            wanted = "minimal" if name in ("web-01", "web-03") else "cloud-init"
+            assert bases[instance["config"]["volatile.base_image"]] == wanted
+        assert not [name for name in instances(demo, host) if name.startswith("prepare-")]
+
+    identities = [line for name in WEBS for line in demo.inside(name, IDENTITY).splitlines()]
+    assert len(identities) == len(set(identities)) >= 4 * len(WEBS), identities
+    again = demo.report(inventory=prepared)
+    assert (again["exit"], again["summary"]["changed"]) == (0, 0)
+    assert {p["message"] for h in HOSTS for p in again["hosts"][h]["phases"]
+            if p["phase"] == "images"} == {"as declared: minimal, cloud-init",
+                                           "no image has to be prepared"}  # fmt: skip
+    shown = demo.runbook("status", inventory=prepared)
+    assert "-prepared-" not in shown.stdout
+
+
+def test_with_the_images_there_containers_come_faster_and_are_as_declared(
+    demo: Demo, prepared: Path
+) -> None:
+    delete_webs(demo)
+    started = time.monotonic()
+    report = demo.report(inventory=prepared)
+    print(f"raised in {time.monotonic() - started:.0f} s from images that were there")
+    assert report["exit"] == 0, [messages(report, name) for name in WEBS]
+    assert [s for h in HOSTS for p in report["hosts"][h]["phases"] for s in p["steps"]] == []
+    installed = [
+        step["object"]
+        for name in WEBS
+        for phase in report["hosts"][name]["phases"]
+        if phase["phase"] == "bootstrap"
+        for step in phase["steps"]
+    ]
+    assert not [step for step in installed if "package" in step]
+
+
+def test_killed_while_it_prepares_the_next_run_finishes(demo: Demo, prepared: Path) -> None:
+    delete_webs(demo)
+    delete_images(demo)
+    run = demo.start("provision", "--quiet", inventory=prepared)
+    deadline = time.monotonic() + 60
+    while not any(n.startswith("prepare-") for h in HOSTS for n in instances(demo, h)):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    time.sleep(3)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=30)
+    report = demo.report(inventory=prepared, timeout=600)
+    assert report["exit"] == 0, [messages(report, name) for name in (*HOSTS, *WEBS)]
+    for host in HOSTS:
+        assert not [name for name in instances(demo, host) if name.startswith("prepare-")]
+        assert "" not in images(demo, host)
+    assert demo.report(inventory=prepared)["summary"]["changed"] == 0
+
+
+def test_what_cannot_be_prepared_is_said_and_the_container_starts_from_the_image_itself(
+    demo: Demo, prepared: Path
+) -> None:
+    demo.lab.exec(HOSTS[1], "lxc delete -f web-03", timeout=60)
+
+    def another_recipe(hosts: dict[str, Any]) -> None:
+        hosts["web-03"]["data"]["bootstrap"] = {
+            "packages": ["python3", "openssh-server", "no-such-package"]
+        }
+
+    change(prepared, "hosts.yaml", another_recipe)
+    report = demo.report(inventory=prepared)
+    assert report["exit"] == 1
+    assert statuses(report)[HOSTS[1]] == "ok"
+    assert "is not prepared: " in messages(report, HOSTS[1])
+    assert "no-such-package" in messages(report, HOSTS[1])
+    assert "no-such-package" in messages(report, "web-03")
+    assert {n: s for n, s in statuses(report).items() if n.startswith("web")} == {
+        **dict.fromkeys(WEBS, "ok"), "web-03": "failed",
+    }  # fmt: skip
+    assert not [name for name in instances(demo, HOSTS[1]) if name.startswith("prepare-")]
+    change(prepared, "hosts.yaml", lambda hosts: hosts["web-03"]["data"].pop("bootstrap"))
+    assert demo.report(inventory=prepared)["exit"] == 0
