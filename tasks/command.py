@@ -61,6 +61,7 @@ def provision_command(argv: Sequence[str] | None = None) -> int:
             prune=args.prune,
             allow_restart=args.allow_restart,
             move=args.move,
+            force=args.force,
             on_result=on_result,
         )
 

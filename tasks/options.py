@@ -30,6 +30,11 @@ def provision_options() -> argparse.ArgumentParser:
         metavar="NAME",
         help="move this container to the LXD host it is declared on (repeatable)",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="stop a container hard where it has to stop and does not shut down by itself",
+    )
     _add_running(parser)
     return parser
 

@@ -55,6 +55,7 @@ def provision(
     prune: bool = False,
     allow_restart: bool = False,
     move: Collection[str] = (),
+    force: bool = False,
     on_result: OnResult | None = None,
 ) -> Report:
     """Bring the selected part of a fleet to what its inventory intends.
@@ -66,6 +67,7 @@ def provision(
         prune: remove what we created and the inventory no longer has.
         allow_restart: restart containers where a change waits for that.
         move: containers that are moved to where they are declared from the host that has them.
+        force: stop containers hard that have to stop and do not shut down by themselves.
         on_result: called with each Nornir run's AggregatedResult.
 
     Returns the report; what goes wrong on a machine is in it, never raised.
@@ -78,7 +80,7 @@ def provision(
     _check_moves(run_of(nr), move)
     with run_of(nr).state.lock():
         wanted = frozenset(phases or PHASES) | {"check"}
-        containers = {"allow_restart": allow_restart, "move": frozenset(move)}
+        containers = {"allow_restart": allow_restart, "move": frozenset(move), "force": force}
         return _Provision(nr, wanted, on_result, prune=prune, containers=containers).run()
 
 

@@ -446,8 +446,11 @@ def test_one_that_does_not_shut_down_keeps_running_and_the_others_are_raised(
     result = other.do(raise_containers, prune=True)
     assert (result.failed, result.result["status"]) == (True, "failed")
     assert "container obj-one: it does not shut down within 3 s" in result.result["message"]
-    assert "lxc stop obj-one --force" in result.result["message"]
+    assert "run again with --force" in result.result["message"]
     assert result.result["containers"]["obj-two"]["status"] == "changed"
     assert instance(objects, "obj-one")["status"] == "Running"
+    forced = other.do(raise_containers, prune=True, force=True)
+    assert not forced.failed, forced.result["message"]
+    assert objects.ours(FIRST, "instances") == [f"obj-one-pruned-{date.today():%Y%m%d}", "obj-two"]
     fleet.close()
     other.close()

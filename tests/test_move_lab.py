@@ -198,7 +198,7 @@ def test_a_copy_that_lxd_has_not_ended_is_made_anew(site: ObjectFleet) -> None:
         patch.setattr(migration, "_copy", half)
         assert raised(fleet, move=["obj-one"])["status"] == "failed"
     fleet.close()
-    site.shell(FIRST, f"lxc init obj-minimal obj-one -s obj-pool -c {COPYING}=obj-one")
+    site.shell(FIRST, f"lxc init --empty obj-one -s obj-pool -c {COPYING}=obj-one")
     fleet = opened(site)
     record = raised(fleet)
     fleet.close()

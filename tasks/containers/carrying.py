@@ -21,20 +21,23 @@ if TYPE_CHECKING:
     from tasks.lxd_api.api import LxdApi
 
 
-def carry_out(api: LxdApi, run: Run, container: Container, plan: Plan[ContainerWrite]) -> None:
+def carry_out(
+    api: LxdApi, run: Run, container: Container, plan: Plan[ContainerWrite], *, force: bool
+) -> None:
     """Carry out the steps of a container in order; the first that fails ends it.
 
-    ``api`` is of the LXD host that the container is declared on.
+    ``api`` is of the LXD host that the container is declared on; ``force`` stops hard what does not
+    shut down by itself.
     """
     for step in plan.steps:
         if step.action == "move":
-            move(run, container, step.write.host)
+            move(run, container, step.write.host, force=force)
         elif step.action == "restart":
-            restart_in_turn(api, run, container)
+            restart_in_turn(api, run, container, force=force)
         elif step.write.host:
             _let_go_there(run, container, step)
         else:
-            apply_steps(api, [step])
+            apply_steps(api, [step], force=force)
 
 
 def _let_go_there(run: Run, container: Container, step: Step[ContainerWrite]) -> None:

@@ -34,14 +34,15 @@ START_DEADLINE = 120.0
 UP_DEADLINE = 180.0
 
 
-def move(run: Run, container: Container, source: str) -> None:
+def move(run: Run, container: Container, source: str, *, force: bool = False) -> None:
     """Stop a container on the LXD host that has it, and copy it to the one it is declared on.
 
     What fails before it is whole here starts it again where it was, as it was. A half copy of an
     earlier run is deleted first. LXD 5.0 REST API, ``POST /1.0/instances`` with a source of the
     type migration, which is pulled.
 
-    Raises :class:`LxdError`, :class:`DeadlineError`, or what ``api_of`` raises for either host.
+    ``force`` stops it hard where it does not shut down by itself. Raises :class:`LxdError`,
+    :class:`DeadlineError`, or what ``api_of`` raises for either host.
     """
     here, there = api_of(run.hosts[container.on]), api_of(run.hosts[source])
     name = container.name
@@ -50,7 +51,7 @@ def move(run: Run, container: Container, source: str) -> None:
     update(there, ContainerWrite("update", name, config_while_moving(former, container.on)))
     try:
         if former["status"] != "Stopped":
-            stop(there, name)
+            stop(there, name, force=force)
         _copy(run, container, source, former)
     except FleetError as error:
         _take_back(there, former)

@@ -37,6 +37,16 @@ PHASE = "containers"
 AT_ONCE = 16
 
 
+@dataclass(frozen=True)
+class _Options:
+    """What the operator allows besides what follows from the inventory."""
+
+    prune: bool
+    allow_restart: bool
+    move: frozenset[str]
+    force: bool
+
+
 @dataclass
 class _Job:
     """One container on its way: what was planned, and how it ended."""
@@ -61,9 +71,11 @@ class _Job:
 def raise_containers(
     task: Task,
     dry_run: bool | None = None,
+    *,
     prune: bool = False,
     allow_restart: bool = False,
     move: Collection[str] = (),
+    force: bool = False,
 ) -> Result:
     """Create, start and mend the selected containers that are declared on an LXD host.
 
@@ -76,6 +88,7 @@ def raise_containers(
             group one at a time.
         move: the names of those that are moved here where another LXD host has them. They are
             stopped meanwhile, and the former ones are kept there, stopped and renamed.
+        force: stop hard what has to stop and does not shut down by itself.
 
     All containers go their way at the same time, and what fails on one is booked on it alone. The
     Result holds the host's own record (see :func:`tasks.outcome.record`) with the key
@@ -84,7 +97,7 @@ def raise_containers(
     not brought to an end is missing there.
     """
     started = time.monotonic()
-    raising = _Raising(task, prune=prune, allow_restart=allow_restart, move=move)
+    raising = _Raising(task, _Options(prune, allow_restart, frozenset(move), force))
     try:
         raising.plan()
         if not task.is_dry_run(dry_run):
@@ -112,16 +125,12 @@ def raise_containers(
 class _Raising:
     """The containers of one LXD host: planned together, applied side by side, proven at once."""
 
-    def __init__(
-        self, task: Task, *, prune: bool, allow_restart: bool, move: Collection[str]
-    ) -> None:
+    def __init__(self, task: Task, options: _Options) -> None:
         self.task_host = task.host
         self.shared = run_of(task)
         self.intent = self.shared.intent
         self.host = self.intent.lxd_hosts[task.host.name]
-        self.prune = prune
-        self.allow_restart = allow_restart
-        self.move = move
+        self.options = options
         self.today = date.today()
         self.facts = LxdFacts()
         self.departed: Plan[ContainerWrite] = Plan()
@@ -176,7 +185,7 @@ class _Raising:
             self.intent.profiles,
             facts,
             others=read,
-            move=container.name in self.move,
+            move=container.name in self.options.move,
             today=self.today,
             start_from=starts_from(
                 container,
@@ -186,20 +195,20 @@ class _Raising:
                 datetime.now(timezone.utc),
             ),
             unread=[*unread, *(name for name, lxd in read.items() if lxd.problem)],
-            prune=self.prune,
-            allow_restart=self.allow_restart,
+            prune=self.options.prune,
+            allow_restart=self.options.allow_restart,
         )
 
     def _plan_departed(self, facts: LxdFacts) -> Plan[ContainerWrite]:
         declared = {container.name: container.on for container in self.intent.containers.values()}
-        prune = self.prune and self.host.name in self.shared.selected
+        prune = self.options.prune and self.host.name in self.shared.selected
         return plan_departed(declared, self.host.name, facts, self.today, prune=prune)
 
     def _let_go(self, api: LxdApi) -> None:
         self.letting_go = self.departed.changed
         by_container = groupby(self.departed.steps, key=lambda step: step.write.container)
         apply_all(
-            (f"container {name}", partial(apply_steps, api, list(steps)))
+            (f"container {name}", partial(apply_steps, api, list(steps), force=self.options.force))
             for name, steps in by_container
         )
 
@@ -210,7 +219,7 @@ class _Raising:
             check_sources(self.host.name, job.container, job.plan, self.facts)
             job.begun = True
             try:
-                carry_out(api, self.shared, job.container, job.plan)
+                self._carry_out(api, job.container, job.plan)
             except LxdError as error:
                 if not is_unfinished(error):
                     raise
@@ -228,7 +237,10 @@ class _Raising:
         except LxdNotFoundError:
             instances.pop(container.name, None)
         again = self._plan(container, replace(self.facts, instances=instances))
-        carry_out(api, self.shared, container, again)
+        self._carry_out(api, container, again)
+
+    def _carry_out(self, api: LxdApi, container: Container, plan: Plan[ContainerWrite]) -> None:
+        carry_out(api, self.shared, container, plan, force=self.options.force)
 
     def _prove(self, todo: list[_Job], facts: LxdFacts) -> None:
         for job in todo:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 UP_DEADLINE = 180.0
 
 
-def restart_in_turn(api: LxdApi, run: Run, container: Container) -> None:
+def restart_in_turn(api: LxdApi, run: Run, container: Container, *, force: bool = False) -> None:
     """Restart a container, and see that its system is up again.
 
     Of an ``apart`` group one container at a time in the whole run; once one did not come back, the
@@ -34,6 +34,6 @@ def restart_in_turn(api: LxdApi, run: Run, container: Container) -> None:
                 remedy=f"mend {run.down[group]} first, then run again",
             )
         run.down[group] = container.name
-        restart(api, container.name)
+        restart(api, container.name, force=force)
         read_machine(exec_shell_of(run.hosts[container.name]), container, deadline=UP_DEADLINE)
         del run.down[group]

@@ -37,12 +37,13 @@ INSTANCE_PUT = (
 )
 
 
-def apply_steps(api: LxdApi, steps: Iterable[Step[ContainerWrite]]) -> None:
+def apply_steps(api: LxdApi, steps: Iterable[Step[ContainerWrite]], *, force: bool = False) -> None:
     """Carry out the steps of a container in order; the first that fails ends it.
 
     Arguments:
         api: of the container's LXD host.
         steps: what :func:`~tasks.containers.plan.plan_container` or ``plan_departed`` found.
+        force: stop hard what does not shut down by itself.
     """
     for write in (step.write for step in steps):
         if write.action == "create":
@@ -52,7 +53,7 @@ def apply_steps(api: LxdApi, steps: Iterable[Step[ContainerWrite]]) -> None:
         elif write.action == "retire":
             retire(api, write.container, write.rename)
         elif write.action == "stop":
-            stop(api, write.container)
+            stop(api, write.container, force=force)
         else:
             change_state(api, write.container, write.action)
 
@@ -102,31 +103,37 @@ def change_state(api: LxdApi, name: str, action: str) -> None:
         ) from error
 
 
-def stop(api: LxdApi, name: str) -> None:
-    """Shut a container down gracefully; one that does not obey keeps running, which is an error."""
+def stop(api: LxdApi, name: str, *, force: bool = False) -> None:
+    """Shut a container down gracefully. One that does not obey keeps running, which is an error;
+    with ``force`` it is stopped hard then."""
     try:
         _put_state(api, name, {"action": "stop", "timeout": STOP_TIMEOUT}, STOP_TIMEOUT + 15.0)
     except LxdError as error:
         if "already stopped" in error.what:
             return
-        raise LxdError(
-            f"it does not shut down within {STOP_TIMEOUT} s: {error.what}",
-            where=error.where,
-            remedy=f"look inside, or end it with: lxc stop {name} --force",
-        ) from error
+        if not force:
+            raise LxdError(
+                f"it does not shut down within {STOP_TIMEOUT} s: {error.what}",
+                where=error.where,
+                remedy="look inside, or run again with --force, which then stops it hard",
+            ) from error
+        _put_state(api, name, {"action": "stop", "force": True}, START_DEADLINE)
 
 
-def restart(api: LxdApi, name: str) -> None:
-    """Shut a container down gracefully and start it; one that does not obey keeps running."""
+def restart(api: LxdApi, name: str, *, force: bool = False) -> None:
+    """Shut a container down, as :func:`stop` does, and start it; as one request where that is
+    graceful, so that LXD starts it whatever happens here."""
     body = {"action": "restart", "timeout": STOP_TIMEOUT}
     try:
         _put_state(api, name, body, STOP_TIMEOUT + START_DEADLINE)
     except LxdError as error:
-        raise LxdError(
-            f"it does not restart: {error.what}",
-            where=error.where,
-            remedy=f"look inside, or end it with: lxc restart {name} --force",
-        ) from error
+        if not force:
+            raise LxdError(
+                f"it does not restart: {error.what}",
+                where=error.where,
+                remedy="look inside, or run again with --force, which then stops it hard",
+            ) from error
+        _put_state(api, name, {"action": "restart", "force": True}, START_DEADLINE)
 
 
 def retire(api: LxdApi, name: str, new: str) -> None:
