@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,13 +16,29 @@ from tasks.containers import migration, raise_containers
 from tasks.containers.moving import COPYING, MOVING
 from tasks.errors import LxdError
 from tasks.images import sync_images
+from tasks.intent.model import Attachment
 from tasks.profiles import sync_profiles
-from tests.demo import HOSTS, ROOT, Demo, change, messages, statuses
-from tests.object_fleet import FIRST, SECOND, Fleet, ObjectFleet, lab_container, lab_image
+from tests.demo import HOSTS, ROOT
+from tests.object_fleet import (
+    FIRST,
+    ROOT_DISK,
+    SECOND,
+    Fleet,
+    ObjectFleet,
+    lab_container,
+    lab_image,
+)
 
 pytestmark = pytest.mark.lab
 
-HERE = lab_container("obj-one", on=SECOND, config={"user.site": "ams"})
+MAC = "00:16:3e:0b:01:01"
+HERE = lab_container(
+    "obj-one",
+    on=SECOND,
+    config={"user.site": "ams"},
+    devices={**ROOT_DISK, "if-own": {"type": "nic", "nictype": "p2p", "name": "if-own"}},
+    attachments={"own": Attachment("own", mac=MAC)},
+)
 THERE = replace(HERE, on=FIRST)
 
 
@@ -75,6 +89,7 @@ def see_that_it_is_moved(site: ObjectFleet) -> None:
         "user.site": "ams", "user.theirs": "1", "boot.autostart": "true",
     }  # fmt: skip
     assert not {MOVING, COPYING} & config.keys()
+    assert here["devices"]["if-own"]["hwaddr"] == MAC
     assert site.shell(FIRST, "lxc exec obj-one -- cat /root/data") == "kept\n"
     assert site.query(FIRST, "/1.0/instances/obj-one/snapshots") == [
         "/1.0/instances/obj-one/snapshots/before"
@@ -85,6 +100,7 @@ def see_that_it_is_moved(site: ObjectFleet) -> None:
     assert former["status"] == "Stopped"
     assert former["config"]["boot.autostart"] == "false"
     assert not [key for key in former["config"] if key.startswith("user.nornir-lxd-fleet")]
+    assert "hwaddr" not in former["devices"]["if-own"]
     for host in HOSTS:
         assert "running" not in site.query(host, "/1.0/operations")
     fleet = opened(site)
@@ -204,29 +220,3 @@ def test_a_copy_that_lxd_has_not_ended_is_made_anew(site: ObjectFleet) -> None:
     fleet.close()
     assert record["status"] == "changed", record["message"]
     see_that_it_is_moved(site)
-
-
-def test_on_the_demo_fleet_with_its_address_and_proven(demo: Demo, inventory: Path) -> None:
-    change(inventory, "hosts.yaml", lambda hosts: hosts["web-01"]["data"].update(on=HOSTS[1]))
-    unknown = demo.runbook("provision", "--move", "web-1", inventory=inventory)
-    assert (unknown.returncode, "did you mean web-01" in unknown.stderr) == (2, True)
-    before = demo.inside("web-01", "cat /etc/machine-id /sys/class/net/if-demo/address")
-    report = demo.report("--move", "web-01", inventory=inventory)
-    assert report["exit"] == 0, messages(report, "web-01")
-    assert statuses(report)["web-01"] == "changed"
-    assert [p["phase"] for p in report["hosts"]["web-01"]["phases"]][-1] == "prove"
-    moved = demo.lab.exec(
-        HOSTS[1],
-        "lxc exec web-01 -- cat /etc/machine-id /sys/class/net/if-demo/address",
-        timeout=60,
-    )
-    assert moved.stdout == before
-    assert demo.report(inventory=inventory)["summary"]["changed"] == 0
-    back = demo.report("--move", "web-01")
-    assert back["exit"] == 0, messages(back, "web-01")
-    for host in HOSTS:
-        listed = json.loads(demo.lab.exec(host, "lxc query /1.0/instances?recursion=1").stdout)
-        for name in (document["name"] for document in listed):
-            if "-moved-" in name:
-                demo.lab.exec(host, f"lxc delete {name}", timeout=60)
-    assert demo.report()["summary"]["changed"] == 0

@@ -137,11 +137,20 @@ def restart(api: LxdApi, name: str, *, force: bool = False) -> None:
 
 
 def retire(api: LxdApi, name: str, new: str) -> None:
-    """Rename a stopped container and let go of it: no mark, no start with the host."""
+    """Rename a stopped container and let go of it: no mark, no start with the host, and no MAC,
+    which LXD lets only one instance of a network have."""
 
     def change(current: dict[str, Any]) -> dict[str, Any]:
         body = {key: current[key] for key in INSTANCE_PUT if key in current}
-        body["config"] = {**unmarked(current["config"]), "boot.autostart": "false"}
+        kept = unmarked(current["config"]).items()
+        body["config"] = {
+            **{key: value for key, value in kept if not key.endswith(".hwaddr")},
+            "boot.autostart": "false",
+        }
+        body["devices"] = {
+            name: {key: value for key, value in device.items() if key != "hwaddr"}
+            for name, device in current["devices"].items()
+        }
         return body
 
     if new != name:
