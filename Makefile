@@ -43,6 +43,7 @@ test-unit: setup
 
 bench: setup
 	$(RUN) -m tests.bench
+	$(RUN) -m tests.bench_faults
 
 lint: setup
 	$(VENV)/bin/ruff format --check .

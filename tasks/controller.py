@@ -29,6 +29,8 @@ def controlling(intent: Intent, known: Mapping[str, str] = {}) -> set[str]:
 
 def _is_local(address: str) -> bool:
     """Whether an address is one of this machine's: only those can be bound to."""
+    if not address:
+        return False  # none is declared; to bind to it is to bind to all
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:

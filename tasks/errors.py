@@ -45,6 +45,10 @@ class UnreachableError(FleetError):
     """No connection to a machine could be made, or it broke."""
 
 
+class NoAnswerError(UnreachableError):
+    """Nothing answers at a machine's address: no connection was made, so nobody was refused."""
+
+
 class HostKeyError(UnreachableError):
     """The machine's SSH host key is unknown or not the known one."""
 

@@ -17,7 +17,7 @@ from tasks.outcome import failure, record, result_of
 from tasks.plan import Plan
 from tasks.remotes import prove_edges
 from tasks.run import run_of
-from tasks.transport import shell_of
+from tasks.transport import exec_notes, shell_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ def prove_machine(task: Task) -> Result:
     """Look from inside a machine whether what was declared is there.
 
     A container pings its gateways and its LXD host on every network they share, LXD hosts ping
-    each other; addresses, default route, timezone and running services are as declared. LXD
-    hosts also ask every one of their remotes. One exec, and one more for the remotes.
+    each other; addresses, default route, timezone and running services are as declared, and so is
+    that SSH answers, unless a container has no address for it: then all this is seen through its
+    LXD host. LXD hosts also ask every one of their remotes. One exec, and one more for the remotes.
 
     ``Result.result`` is the phase's record (see :func:`tasks.outcome.record`), for an LXD host
     with ``edges``: what came of each peer by name. In a dry run nothing is proven.
@@ -54,6 +55,8 @@ def prove_machine(task: Task) -> Result:
             shell_of(host), machine, pings=list(dict.fromkeys(t.address for t in reachable))
         )
         failures = [*unanswered(reachable, facts), *not_as_declared(machine, facts)]
+        if machine.ssh.hostname and host.name in run.over_exec:
+            failures.insert(0, f"SSH does not answer: {run.over_exec[host.name]}")
         if isinstance(machine, LxdHost):
             edges, broken = prove_edges(host)
             failures += broken
@@ -62,7 +65,7 @@ def prove_machine(task: Task) -> Result:
     entry = record(
         "prove",
         "failed" if failures else "ok",
-        plan=Plan(notes=tuple(_not_asked(targets, run.unreachable))),
+        plan=Plan(notes=(*_not_asked(targets, run.unreachable), *exec_notes(host))),
         seconds=time.monotonic() - started,
         message="; ".join(failures) or _well(reachable),
     )

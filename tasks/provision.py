@@ -41,6 +41,8 @@ from tasks.walk import Leg, walk
 
 OnResult = Callable[[AggregatedResult], None]
 
+#: The phase that fails for those containers alone that need the image.
+IMAGES = "images"
 #: The phases for which hosts take turns, and what each host's turn was for.
 TURNS = {
     "bridges": "its network was to be changed",
@@ -141,7 +143,8 @@ class _Provision:
         return list(self.intent.lxd_hosts)
 
     def _lost(self, machine: str) -> bool:
-        return self.report.lost(machine) or machine in self.shared.unreachable
+        lost = self.report.lost(machine, despite=(IMAGES,))
+        return lost or machine in self.shared.unreachable
 
     def _carries_selected(self, host: str) -> bool:
         return any(c.name in self.selected for c in self.intent.containers_on(host))
@@ -200,10 +203,10 @@ class _Provision:
             legs = [
                 Leg("remotes", sync_remotes, prune),
                 Leg("profiles", sync_profiles, prune),
-                Leg("images", sync_images, prune),
+                Leg(IMAGES, sync_images, prune, blocks=False),
             ]
             if self._prepares(host):
-                legs.append(Leg("images", prepare_images))
+                legs.append(Leg(IMAGES, prepare_images))
         if host in self.selected or self._carries_selected(host):
             legs.append(Leg("containers", raise_containers, {**prune, **self.containers}))
         return legs

@@ -131,10 +131,17 @@ class Report:
         with self._adding:
             self.hosts[name].phases.append(record)
 
-    def lost(self, name: str) -> bool:
-        """Whether a machine has dropped out: a phase failed, or was skipped for a reason."""
+    def lost(self, name: str, *, despite: Collection[str] = ()) -> bool:
+        """Whether a machine has dropped out: a phase failed, or was skipped for a reason.
+
+        ``despite`` are phases that may have failed.
+        """
         host = self.hosts.get(name)
-        return host is not None and host.status in ("failed", "unreachable", "skipped")
+        return host is not None and any(
+            phase["status"] in ("unreachable", "skipped")
+            or (phase["status"] == "failed" and phase["phase"] not in despite)
+            for phase in host.phases
+        )
 
     @property
     def summary(self) -> dict[str, int]:

@@ -48,6 +48,8 @@ class Run:
     that this run stops and renames, or in a dry run would. ``down`` are the containers that this
     run restarted and that did not come back, by their ``apart`` group. ``fetched`` are the images
     that this run downloaded or made: alias -> the LXD host that has it, and the fingerprint.
+    ``over_exec`` are the containers that are worked on through ``lxc exec``, by name with the
+    reason. ``no_images`` says why an LXD host has not got an image, by host and alias.
     """
 
     intent: Intent
@@ -65,6 +67,8 @@ class Run:
     leaving: set[str] = field(default_factory=set)
     down: dict[str, str] = field(default_factory=dict)
     fetched: dict[str, tuple[str, str]] = field(default_factory=dict)
+    over_exec: dict[str, str] = field(default_factory=dict)
+    no_images: dict[tuple[str, str], str] = field(default_factory=dict)
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)

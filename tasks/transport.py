@@ -1,10 +1,13 @@
-"""Which shell reaches which machine: SSH, SSH through the LXD host, or exec into a container."""
+"""Which shell reaches which machine: SSH, SSH through the LXD host, or exec into a container.
+
+A container is worked on over SSH where it answers, else through its LXD host's exec. Only where
+nothing answers, or no address is declared: a host key that is unknown or changed and a login that
+is refused are errors, since somebody does answer there.
+"""
 
 from __future__ import annotations
 
-import shlex
 import socket
-import time
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +15,8 @@ import paramiko
 from nornir.core.configuration import Config
 from nornir.core.inventory import Host
 
-from tasks.errors import DeadlineError, FleetError, UnreachableError, UsageError
+from tasks.errors import FleetError, NoAnswerError, UnreachableError, UsageError
+from tasks.exec_shell import ExecShell
 from tasks.intent.model import Container, Machine
 from tasks.run import Run, run_of
 from tasks.shell import Completed, Shell
@@ -24,18 +28,52 @@ from tasks.ssh.login import CONNECT_DEADLINE, BrokenConnectionError, reason_of, 
 #: Seconds until a container's network counts as not reachable from here, or an address that is
 #: tried again and again: TCP's own repetitions come later and later.
 DIRECT_DEADLINE = 3.0
-#: Seconds that a command in a container gets to end by itself once its deadline has passed.
-GRACE = 5
+
+
+#: Why a container without an address to manage it at is reached by exec.
+NO_ADDRESS = "no address to reach it at is declared"
 
 
 def shell_of(host: Host) -> Shell:
-    """The SSH shell of an LXD host, container or plain machine, opened once a run.
+    """The shell of an LXD host, container or plain machine: SSH, opened once a run.
 
     A container whose network cannot be reached from here is reached through its LXD host's open
-    connection. Raises :class:`UnreachableError`, :class:`HostKeyError` or :class:`LoginError`.
+    connection. Where nothing answers there either, or it has no address to be managed at, it is
+    :func:`exec_shell_of` for the rest of the run, which :func:`exec_notes` tells. Raises
+    :class:`UnreachableError`, :class:`HostKeyError` or :class:`LoginError`.
     """
+    run = run_of(host)
+    if host.name in run.intent.containers and host.name not in run.over_exec:
+        try:
+            return ssh_shell_of(host)
+        except NoAnswerError as error:
+            run.over_exec[host.name] = error.what
+    if host.name in run.over_exec:
+        _live(_lxd_host_of(host))
+        return exec_shell_of(host)
+    return ssh_shell_of(host)
+
+
+def ssh_shell_of(host: Host) -> Shell:
+    """The SSH shell of a machine, where nothing else will do.
+
+    Raises as :func:`shell_of` does, and :class:`NoAnswerError` where nothing answers.
+    """
+    run = run_of(host)
+    if host.name in run.intent.containers and not run.intent.machine(host.name).ssh.hostname:
+        raise NoAnswerError(NO_ADDRESS, where=host.name, remedy="declare one on its management")
     _live(host)
+    run.over_exec.pop(host.name, None)
     return MachineShell(host)
+
+
+def exec_notes(host: Host) -> tuple[str, ...]:
+    """What a record says of a container that is worked on through exec; nothing of any other."""
+    run = run_of(host)
+    reason = run.over_exec.get(host.name)
+    if reason is None:
+        return ()
+    return (f"through lxc exec on {_lxd_host_of(host).name}: {reason}",)
 
 
 def exec_shell_of(host: Host) -> Shell:
@@ -44,12 +82,12 @@ def exec_shell_of(host: Host) -> Shell:
     Raises as :func:`shell_of` does for the LXD host, and :class:`UsageError` for a machine that
     is no container.
     """
-    return ExecShell(host, _lxd_host_of(host))
+    return ExecShell(host, _lxd_host_of(host), _run)
 
 
 def instance_shell(lxd_host: Host, instance: str) -> Shell:
     """The same for an instance on an LXD host that is no machine of the inventory."""
-    return ExecShell(Host(name=instance, defaults=lxd_host.defaults), lxd_host)
+    return ExecShell(Host(name=instance, defaults=lxd_host.defaults), lxd_host, _run)
 
 
 def lock_host(host: Host) -> None:
@@ -103,65 +141,6 @@ class MachineShell:
         done = _run(self._host, script, stdin, deadline)
         run.carried(self.where, received=len(done.stdout) + len(done.stderr))
         return done
-
-
-class ExecShell:
-    """Scripts inside a container by ``lxc exec``, bounded on the LXD host itself.
-
-    The client's folder is a temporary one: a first ``lxc`` call makes it, and a dry run leaves
-    nothing behind.
-    """
-
-    def __init__(self, container: Host, lxd_host: Host) -> None:
-        self.where = container.name
-        self.execs = 0
-        self._container = container
-        self._lxd_host = lxd_host
-
-    def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
-        """Run a script; see :meth:`tasks.shell.Shell.run`."""
-        self.execs += 1
-        started = time.monotonic()
-        outer = EXEC_SCRIPT.format(
-            grace=GRACE,
-            seconds=f"{deadline:g}",
-            more=f"{deadline + GRACE:g}",
-            instance=shlex.quote(self.where),
-            count=len(script.encode()),
-        )
-        inner = script.encode() + stdin
-        run = run_of(self._container)
-        run.count(self.where, "execs", sent=len(outer.encode()) + len(inner))
-        done = _run(self._lxd_host, outer, inner, deadline + 3 * GRACE)
-        run.carried(self.where, received=len(done.stdout) + len(done.stderr))
-        if done.status in (124, 137) and time.monotonic() - started >= deadline:
-            raise DeadlineError(
-                f"the command inside did not end within its deadline of {deadline:g} s "
-                "and was ended",
-                where=self.where,
-                remedy="look at the container's load and processes, then run again",
-            )
-        said = done.stderr.decode(errors="replace").strip()
-        if done.status and not done.stdout and said.startswith("Error: "):
-            raise UnreachableError(
-                f"lxc exec on {self._lxd_host.name} failed ({said.removeprefix('Error: ')})",
-                where=self.where,
-                remedy="see whether the container exists and runs there: lxc list",
-            )
-        return done
-
-
-# The timeout inside ends the command with all its children, the one outside an lxc client whose
-# LXD or container no longer answers.
-EXEC_SCRIPT = """
-PATH=$PATH:/snap/bin
-LXD_CONF=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX) || exit 1
-export LXD_CONF
-trap 'rm -rf "$LXD_CONF"' EXIT
-: >"$LXD_CONF/config.yml"
-timeout -k {grace} {more} lxc exec {instance} -- timeout -k {grace} {seconds} sh -c \
-  's=$(dd bs={count} count=1 iflag=fullblock 2>/dev/null); eval "$s"'
-"""
 
 
 def _run(host: Host, script: str, stdin: bytes, deadline: float) -> Completed:
@@ -249,7 +228,7 @@ def _tunnel(
     try:
         return through.tunnel(hostname, port, deadline=CONNECT_DEADLINE)
     except (paramiko.SSHException, EOFError, OSError) as refusal:
-        raise UnreachableError(
+        raise NoAnswerError(
             f"{error.what}, and not through {container.on} either ({reason_of(refusal)})",
             where=container.name,
             remedy=f"see whether it runs and its sshd listens; {container.on} must have an "

@@ -19,15 +19,20 @@ NOTHING_TO_DO = "none of these phases has to do with it"
 
 @dataclass(frozen=True)
 class Leg:
-    """One phase and the Nornir task that does it."""
+    """One phase and the Nornir task that does it.
+
+    ``blocks`` says whether a failure ends the machine's way: not where what comes next sees by
+    itself what it lacks.
+    """
 
     phase: str
     task: Callable[..., Result]
     options: Mapping[str, Any] = field(default_factory=dict)
+    blocks: bool = True
 
 
 def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) -> Result:
-    """Go through the phases until one fails or the run is asked to stop; book each one.
+    """Go through the phases until one that blocks fails or the run is asked to stop; book each one.
 
     Records under ``containers`` in a phase's result are booked on these containers. A machine that
     none of the phases asked for concerns is booked as skipped: it was not even contacted.
@@ -48,6 +53,8 @@ def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) 
         for name, entry_of in entry.get("containers", {}).items():
             report.add(name, entry_of)
         entries.append(entry)
+        if entry["status"] == "failed" and not leg.blocks:
+            continue
         if entry["status"] in ("failed", "unreachable", "skipped"):
             break
     return Result(

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import yaml
 
 from tasks.actual import MachineFacts, UnitFacts
 from tasks.bootstrap import bootstrap_container, bootstrap_host
+from tasks.bootstrap.network import someone_in
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
-from tasks.intent.model import Bootstrap, Machine, Ssh
+from tasks.intent.model import Attachment, Bootstrap, Machine, Ssh
 from tasks.run import run_of
 from tests.lab import CLIENT_KEY, Lab
 from tests.machines import (
@@ -64,6 +66,38 @@ def test_plan(case: dict[str, Any]) -> None:
     calls = [" ".join((c.function, *c.arguments)) for step in plan.steps for c in step.write]
     for call in case.get("calls", []):
         assert any(made.startswith(call) for made in calls), calls
+
+
+def test_without_an_address_to_be_managed_at_sshd_is_left_alone() -> None:
+    facts = MachineFacts(
+        "web-01", over="exec", host_key="ssh-ed25519 AAAA", hostname="web-01",
+        units={"ssh.service": UnitFacts("loaded", "enabled", "inactive")},
+    )  # fmt: skip
+    container = container_of(
+        "web-01", "192.168.56.230", ssh=Ssh(""), attachments={}, bootstrap=Bootstrap(packages=())
+    )
+    plan = plan_bootstrap(container, IMAGES["minimal"], facts)
+    assert "start service ssh" not in [f"{step.action} {step.object}" for step in plan.steps]
+
+
+@pytest.mark.parametrize(
+    ("attachment", "asked"),
+    [
+        ({"address": "10.0.0.5/24", "gateway": "10.0.0.254"}, "10.0.0.254"),
+        ({"address": "10.0.0.5/24"}, "10.0.0.1"),
+        ({"address": "10.0.0.1/24"}, "10.0.0.2"),
+    ],
+)
+def test_somebody_else_in_its_network_is_asked_so_that_all_hear_who_has_the_address(
+    attachment: dict[str, str], asked: str
+) -> None:
+    gateway = attachment.get("gateway")
+    found = Attachment(
+        "demo",
+        address=ip_interface(attachment["address"]),
+        gateway=ip_address(gateway) if gateway else None,
+    )
+    assert someone_in(found) == asked
 
 
 def test_a_host_that_has_ssh_gets_upgrade_keys_and_quiet_only() -> None:

@@ -17,7 +17,7 @@ from tasks.intent.model import Attachment, Configure, Container, Ssh
 from tasks.run import run_of
 from tasks.shell import Shell
 from tests.machines import HOST, container_of, fleet_of, run_on
-from tests.sshd import Sshd, make_key, why_no_sshd
+from tests.sshd import Sshd, free_port, make_key, why_no_sshd
 
 pytestmark = pytest.mark.skipif(bool(why_no_sshd()), reason=why_no_sshd())
 HERE = "127.0.0.1"
@@ -100,6 +100,21 @@ def test_two_machines_with_one_address_are_told_apart_by_their_keys(
     inside(monkeypatch, facts)
     nr = fleet(tmp_path, sshd, at("web-05", sshd), web_05="Running")
     assert run_on(nr, "web-05", bootstrap_container)["message"].startswith(ANSWERS)
+
+
+def test_who_answers_without_ssh_is_another_machine_unless_the_container_has_the_address(
+    tmp_path: Path, sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = at("web-05", sshd)
+    closed = replace(closed, ssh=replace(closed.ssh, port=free_port()))
+    without = MachineFacts("web-05", over="exec", hostname="web-05")
+    inside(monkeypatch, without)
+    entry = run_on(fleet(tmp_path, sshd, closed, web_05="Running"), "web-05", bootstrap_container)
+    assert (entry["status"], entry["changed"]) == ("failed", False)
+    assert f"web-05: {HERE} is in use: another machine answers there" in entry["message"]
+    inside(monkeypatch, replace(without, addresses={"if-demo": (ip_interface(f"{HERE}/8"),)}))
+    entry = run_on(fleet(tmp_path, sshd, closed, web_05="Running"), "web-05", bootstrap_container)
+    assert entry["status"] == "changed", entry["message"]
 
 
 def test_its_own_key_is_no_other_machine(

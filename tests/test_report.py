@@ -18,7 +18,7 @@ from nornir.core.task import Result, Task
 from rich.console import Console
 
 from tasks.intent.model import Intent
-from tasks.outcome import Record, Status, record
+from tasks.outcome import Record, Status, record, result_of
 from tasks.plan import Plan, Step
 from tasks.report import Report, to_rows, write_json, write_private
 from tasks.run import RUN_KEY, Run
@@ -27,7 +27,7 @@ from tasks.terminal.present import present
 from tasks.terminal.progress import Progress
 from tasks.terminal.table import as_table
 from tasks.terminal.words import as_text
-from tasks.walk import walk
+from tasks.walk import Leg, walk
 
 EMPTY = Intent(Path("none"), {}, {}, {}, {}, {}, {})
 ANSI = re.compile(r"\x1b\[")
@@ -316,6 +316,30 @@ def test_a_machine_that_no_phase_has_to_do_with_is_skipped_with_the_reason(
         "one skipped 0.0s",
         "  check skipped: none of these phases has to do with it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "blocks", "phases"),
+    [
+        ("failed", True, ["images failed"]),
+        ("failed", False, ["images failed", "containers ok"]),
+        ("unreachable", False, ["images unreachable"]),
+    ],
+)
+def test_a_failure_that_does_not_block_is_booked_and_the_way_goes_on(
+    nornir: Nornir, status: Status, phases: list[str], *, blocks: bool
+) -> None:
+    def leg(phase: str, status: Status, *, blocks: bool = True) -> Leg:
+        return Leg(phase, lambda task: result_of(task, entry(phase, status)), blocks=blocks)
+
+    report = Report("provision", "demo")
+    report.declare("one", "lxd")
+    nornir.inventory.hosts["one"].defaults.data[RUN_KEY] = Run(EMPTY, StateFolder(Path("none")))
+    legs = [leg("images", status, blocks=blocks), leg("containers", "ok")]
+    nornir.filter(name="one").run(task=lambda task: walk(task, legs, report))
+    assert [f"{p['phase']} {p['status']}" for p in report.hosts["one"].phases] == phases
+    assert report.lost("one")
+    assert report.lost("one", despite=["images"]) is (status == "unreachable")
 
 
 def test_a_note_is_shown_though_nothing_changed() -> None:

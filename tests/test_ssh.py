@@ -28,7 +28,7 @@ from tasks.errors import (
 from tasks.ssh.connection import CHANNELS, SshShell, open_shell
 from tasks.ssh.host_keys import HostKeySources
 from tasks.ssh.host_lock import LOCK_FILE, take_lock
-from tasks.ssh.login import BrokenConnectionError, shown_key
+from tasks.ssh.login import Answer, BrokenConnectionError, who_answers
 from tasks.state import StateFolder
 from tests.sshd import Sshd, fingerprint, free_port, make_key, why_no_sshd
 
@@ -308,16 +308,20 @@ class TestHostKeys:
         assert f"--host-key box={shown}" in said
         sshd.shell(declared=None, state=state.known_hosts, accepted=shown).close()
 
-    def test_the_key_that_an_address_shows(self, sshd: Sshd) -> None:
-        shown = shown_key("127.0.0.1", sshd.port, deadline=5)
-        assert shown is not None
-        assert shown.fingerprint == fingerprint(sshd.folder / "host_ed25519.pub")
-        assert shown_key("127.0.0.1", free_port(), deadline=1) is None
+    def test_who_answers_at_an_address_shows_its_key(self, sshd: Sshd) -> None:
+        answer = who_answers("127.0.0.1", sshd.port, deadline=5)
+        assert answer
+        assert answer.key
+        assert answer.key.fingerprint == fingerprint(sshd.folder / "host_ed25519.pub")
+
+    def test_who_refuses_answers(self) -> None:
+        assert who_answers("127.0.0.1", free_port(), deadline=1) == Answer(None)
 
     def test_no_key_is_shown_by_what_is_no_ssh_server(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as mute:
             started = time.monotonic()
-            assert shown_key("127.0.0.1", mute.getsockname()[1], deadline=0.3) is None
+            port = mute.getsockname()[1]
+            assert who_answers("127.0.0.1", port, deadline=0.3) is None
             assert time.monotonic() - started < 3
 
     def test_nothing_is_logged_in_before_the_key_is_verified(

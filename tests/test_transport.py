@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import socket
 import subprocess
 import tarfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,9 @@ import pytest
 from nornir.core.inventory import Defaults, Host, Hosts
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
+from tasks import transport
 from tasks.certificate import ClientCertificate
+from tasks.configure import configure_system
 from tasks.errors import (
     DeadlineError,
     HostKeyError,
@@ -23,20 +26,34 @@ from tasks.errors import (
     LoginError,
     LxdCertificateError,
     LxdUntrustedError,
+    NoAnswerError,
     UnreachableError,
     UsageError,
 )
+from tasks.exec_shell import ExecShell
 from tasks.intent.model import Container, Intent, LxdHost, Machine, Ssh
 from tasks.lxd_api.api import LxdApi
 from tasks.lxd_api.connection import LxdConnection, api_of
+from tasks.maintenance.health import check_health
+from tasks.prove import prove_machine
 from tasks.run import RUN_KEY, Run, run_of
+from tasks.shell import Completed
 from tasks.ssh.connection import ShellConnection
 from tasks.ssh.host_lock import take_lock
 from tasks.state import StateFolder
-from tasks.transport import exec_shell_of, lock_host, shell_of
+from tasks.transport import (
+    NO_ADDRESS,
+    MachineShell,
+    exec_notes,
+    exec_shell_of,
+    lock_host,
+    shell_of,
+    ssh_shell_of,
+)
 from tests import lab as lab_places
 from tests.lab import HOST_ADDRESSES, HOST_NAMES, Lab
-from tests.sshd import Sshd, fingerprint, free_port, why_no_sshd
+from tests.machines import HOST, container_of, fleet_of, run_on
+from tests.sshd import Sshd, fingerprint, free_port, make_key, why_no_sshd
 
 NAME = "transport-test"
 #: Reserved for documentation (RFC 5737): nobody has it, so it can be made unreachable here.
@@ -170,6 +187,133 @@ class TestConnection:
         closed = hosts_of(tmp_path, replace(box, ssh=replace(box.ssh, port=port)))["box"]
         with pytest.raises(UnreachableError, match=f"box: .*refuses .* port {port}"):
             shell_of(closed)
+
+
+@needs_sshd
+class TestChoice:
+    """A container on the box, whose own SSH is the same sshd, or is not there."""
+
+    @pytest.fixture
+    def there(self, tmp_path: Path, box: LxdHost) -> Iterator[Callable[..., Host]]:
+        opened: list[Host] = []
+
+        def make(on: LxdHost = box, **ssh: object) -> Host:
+            inside = replace(box.ssh, **ssh)  # type: ignore[arg-type]  # the caller's
+            hosts = hosts_of(tmp_path, on, Container("web-01", inside, on="box"))
+            opened.extend(hosts.values())
+            return hosts["web-01"]
+
+        yield make
+        for host in opened:
+            host.close_connections()
+
+    def test_ssh_where_it_answers(self, there: Callable[..., Host]) -> None:
+        host = there()
+        assert isinstance(shell_of(host), MachineShell)
+        assert exec_notes(host) == ()
+
+    def test_exec_where_nothing_answers_for_the_rest_of_the_run(
+        self, there: Callable[..., Host]
+    ) -> None:
+        port = free_port()
+        host = there(port=port)
+        assert isinstance(shell_of(host), ExecShell)
+        why = f"through lxc exec on box: 127.0.0.1 refuses connections to port {port}"
+        assert exec_notes(host) == (why,)
+        with socket.create_server(("127.0.0.1", port)):
+            assert isinstance(shell_of(host), ExecShell)
+
+    def test_ssh_again_once_it_was_asked_for_and_answered(self, there: Callable[..., Host]) -> None:
+        host = there()
+        run_of(host).over_exec["web-01"] = "of an earlier phase"
+        ssh_shell_of(host)
+        assert exec_notes(host) == ()
+        assert isinstance(shell_of(host), MachineShell)
+
+    def test_exec_where_no_address_is_declared(self, there: Callable[..., Host]) -> None:
+        host = there(hostname="")
+        with pytest.raises(NoAnswerError, match=f"web-01: {NO_ADDRESS}"):
+            ssh_shell_of(host)
+        assert isinstance(shell_of(host), ExecShell)
+        assert exec_notes(host) == (f"through lxc exec on box: {NO_ADDRESS}",)
+
+    def test_never_where_another_key_or_an_unknown_one_is_shown(
+        self, there: Callable[..., Host], tmp_path: Path
+    ) -> None:
+        other = make_key(tmp_path / "other").with_name("other.pub").read_text()
+        for key in (" ".join(other.split()[:2]), None):
+            host = there(host_key=key)
+            with pytest.raises(HostKeyError, match="web-01"):
+                shell_of(host)
+            assert exec_notes(host) == ()
+
+    def test_never_where_the_login_is_refused(
+        self, there: Callable[..., Host], tmp_path: Path
+    ) -> None:
+        host = there(key_file=make_key(tmp_path / "mine"))
+        with pytest.raises(LoginError, match="web-01: it refused the login"):
+            shell_of(host)
+        assert exec_notes(host) == ()
+
+    def test_never_where_what_answers_is_no_ssh_server(self, there: Callable[..., Host]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as mute, ThreadPoolExecutor(1) as pool:
+            pool.submit(hang_up, mute)
+            host = there(port=mute.getsockname()[1])
+            with pytest.raises(UnreachableError, match="web-01: no SSH session"):
+                shell_of(host)
+        assert exec_notes(host) == ()
+
+    def test_nothing_where_the_lxd_host_does_not_answer_either(
+        self, there: Callable[..., Host], box: LxdHost
+    ) -> None:
+        port = free_port()
+        host = there(on=replace(box, ssh=replace(box.ssh, port=port)), port=port)
+        with pytest.raises(UnreachableError, match=f"box: .*refuses .* port {port}"):
+            shell_of(host)
+
+
+class Stopped:
+    """Stands in for ``lxc exec`` into a container: its shell says what a read or a check prints."""
+
+    where = "web-01"
+    execs = 0
+
+    def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
+        if "read_files" in script:
+            return Completed(0, READ, b"")
+        return Completed(0, b"disk 10\ninodes 10\n", b"")
+
+
+#: Of a container that is as it is declared to be, but for its sshd.
+READ = b"system running\nhostname web-01\ntimezone Etc/UTC\nend\n"
+
+
+@pytest.mark.parametrize(
+    ("hostname", "expected"),
+    [
+        ("127.0.0.1", {"configure": "ok", "prove": "failed", "health": "failed"}),
+        ("", {"configure": "ok", "prove": "ok", "health": "ok"}),
+    ],
+)
+def test_what_a_record_says_of_exec(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hostname: str, expected: dict[str, str]
+) -> None:
+    monkeypatch.setattr("tasks.transport.ExecShell", lambda *_: Stopped())
+    live = transport._live
+    monkeypatch.setattr(transport, "_live", lambda host: None if host.name == HOST else live(host))
+    port = free_port()
+    container = container_of("web-01", "127.0.0.1", ssh=Ssh(hostname, port), attachments={})
+    nr = fleet_of(tmp_path, container)
+    why = f"127.0.0.1 refuses connections to port {port}" if hostname else NO_ADDRESS
+    for phase, task in (
+        ("configure", configure_system), ("prove", prove_machine), ("health", check_health),
+    ):  # fmt: skip
+        entry = run_on(nr, "web-01", task)
+        assert entry["status"] == expected[phase], entry["message"]
+        if expected[phase] == "failed":
+            assert f"SSH does not answer: {why}" in entry["message"]
+        else:
+            assert f"through lxc exec on {HOST}: {why}" in entry["notes"]
 
 
 @needs_sshd
@@ -395,12 +539,15 @@ class TestTunnel:
         assert connection.split()[2].decode() == FAR_AWAY
         assert len(zeros) == 3_000_000
 
-    def test_nobody_there_either(self, inside: Hosts) -> None:
-        with (
-            unreachable_here(FAR_AWAY),
-            pytest.raises(UnreachableError, match=f"{NAME}: no .*not through {HOST_NAMES[0]}"),
-        ):
-            shell_of(inside[NAME])
+    def test_nobody_there_either_and_so_by_exec(self, inside: Hosts) -> None:
+        host = inside[NAME]
+        with unreachable_here(FAR_AWAY):
+            with pytest.raises(NoAnswerError, match=f"{NAME}: no .*not through {HOST_NAMES[0]}"):
+                ssh_shell_of(host)
+            assert shell_of(host).run("hostname").text == f"{NAME}\n"
+        (note,) = exec_notes(host)
+        run_of(host).over_exec.clear()
+        assert note.startswith(f"through lxc exec on {HOST_NAMES[0]}: no connection to {FAR_AWAY}")
 
 
 @pytest.mark.lab
@@ -483,6 +630,11 @@ class blackhole(unreachable_here):  # noqa: N801 - as above
     """What is sent to an address is lost without a word, for as long as the context lasts."""
 
     kind = "blackhole"
+
+
+def hang_up(server: socket.socket) -> None:
+    """Take one connection and end it without a word."""
+    server.accept()[0].close()
 
 
 def logins(sshd: Sshd) -> int:

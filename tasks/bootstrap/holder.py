@@ -9,24 +9,39 @@ from tasks.errors import FleetError
 from tasks.intent.model import Container, Intent
 from tasks.run import Run
 from tasks.ssh.host_keys import machine_of
+from tasks.ssh.login import Answer
 
 
 def see_that_it_is_free(
-    container: Container, actual: MachineFacts, shown: paramiko.PKey, run: Run
+    container: Container, actual: MachineFacts, answer: Answer, run: Run
 ) -> None:
-    """See that the SSH host key which a container's address shows is that container's own.
+    """See that who answers at a container's address is that container itself.
+
+    By the SSH host key that is shown there. Who shows none is another machine where the container
+    has not got the address yet.
 
     Arguments:
         container: what the inventory declares.
         actual: what was read of it over exec; nothing for one that does not exist yet.
-        shown: the key that its address showed.
+        answer: of its address.
         run: knows other machines by their keys, and what becomes of them in this run.
 
     A machine that this run takes the address from is in nobody's way. Raises :class:`FleetError`
     naming the machine that has the address.
     """
     address = container.ssh.hostname
-    if address not in _addresses(container) or _is_its_own(container, actual, shown):
+    if address not in _addresses(container):
+        return
+    shown = answer.key
+    if shown is None:
+        if _has_it(container, actual):
+            return
+        raise FleetError(
+            f"{address} is in use: another machine answers there, without SSH",
+            where=container.name,
+            remedy=_remedy("", run.intent),
+        )
+    if _is_its_own(container, actual, shown):
         return
     holder = machine_of(shown, run.state.known_hosts)
     if holder == container.name or _lets_go(holder, address, run):
@@ -44,10 +59,14 @@ def _addresses(container: Container) -> set[str]:
     return {str(a.ip) for found in container.attachments.values() for a in found.addresses}
 
 
+def _has_it(container: Container, actual: MachineFacts) -> bool:
+    there = {str(a.ip) for found in actual.addresses.values() for a in found}
+    return container.ssh.hostname in there
+
+
 def _is_its_own(container: Container, actual: MachineFacts, shown: paramiko.PKey) -> bool:
     kind, _, key = actual.host_key.partition(" ")
-    there = {str(a.ip) for found in actual.addresses.values() for a in found}
-    if container.ssh.hostname not in there:
+    if not _has_it(container, actual):
         return False
     return kind != shown.get_name() or key == shown.get_base64()  # of another kind it has more
 

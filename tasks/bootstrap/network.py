@@ -36,6 +36,16 @@ def resolv_conf(attachments: Sequence[Attachment]) -> str:
     return HEADER + "".join(f"{line}\n" for line in [*lines, *(f"nameserver {s}" for s in servers)])
 
 
+def someone_in(attachment: Attachment) -> str:
+    """An address beside its own in a machine's network: the gateway, or whoever may be there."""
+    if attachment.gateway:
+        return str(attachment.gateway)
+    assert attachment.address is not None  # there is no network without one
+    network, own = attachment.address.network, attachment.address.ip
+    first = network.network_address + 1
+    return str(first + 1 if first == own else first)
+
+
 def _networkd(attachment: Attachment) -> str:
     lines = ["[Match]", f"Name={attachment.interface}", "", "[Network]"]
     lines += [f"Address={address}" for address in attachment.addresses]

@@ -39,7 +39,8 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     steps += _first_upgrade(container, actual)
     steps += _packages(container, actual)
     steps += _root(container, actual)
-    steps += _sshd(actual)
+    if container.ssh.hostname:
+        steps += _sshd(actual)
     return Plan(tuple(steps), _reason(steps), tuple(_notes(static, actual, ours=ours)))
 
 

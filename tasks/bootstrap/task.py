@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
-import paramiko
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts
 from tasks.bootstrap.holder import see_that_it_is_free
+from tasks.bootstrap.network import someone_in
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
 from tasks.errors import FleetError, HostKeyError, UnreachableError
 from tasks.facts.machine import (
@@ -26,8 +27,8 @@ from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.shell import Shell
-from tasks.ssh.login import shown_key
-from tasks.transport import exec_shell_of, shell_of
+from tasks.ssh.login import Answer, who_answers
+from tasks.transport import NO_ADDRESS, exec_notes, exec_shell_of, shell_of, ssh_shell_of
 
 #: Seconds for a connection to an address that should be nobody's yet.
 PROBE_DEADLINE = 1.0
@@ -39,7 +40,8 @@ def bootstrap_container(task: Task, dry_run: bool | None = None) -> Result:
     """Bring a container to where SSH answers with a host key that we know.
 
     One read (over SSH where it answers already, else through ``lxc exec`` on its LXD host), one
-    change over exec, one proof over SSH. ``bootstrap.deadline`` bounds all of it.
+    change over exec, one proof over SSH. ``bootstrap.deadline`` bounds all of it. One that has no
+    address to be managed at stays without SSH, and the record says so.
 
     Arguments:
         dry_run: only say what would be done; a container that does not exist yet is planned from
@@ -72,20 +74,23 @@ class _ContainerBootstrap:
         self.run = run_of(host)
         self.image = self.run.intent.images[container.image]
         self.clock = Clock(container.bootstrap.deadline)
+        self.has_ssh = bool(container.ssh.hostname)
+        if not self.has_ssh:
+            self.run.over_exec[host.name] = NO_ADDRESS
 
     def plan(self, fresh: bool) -> Plan[Calls]:
         """Read, plan, and keep what was read for the next phase."""
         why = why_not_foreseen(self.host) if self.dry else ""
         if why:
             return Plan(notes=(why,))
-        facts = self._over_ssh() if fresh else self._read()
+        facts = self._over_ssh() if fresh and self.has_ssh else self._read()
         plan = plan_bootstrap(self.container, self.image, facts)
-        if facts.over == "exec" and not self.dry and not plan.changed:
+        if facts.over == "exec" and self.has_ssh and not self.dry and not plan.changed:
             self._learn(facts.host_key)
             facts = self._over_ssh()
             plan = plan_bootstrap(self.container, self.image, facts)
         self.run.machines[self.host.name] = facts
-        return plan
+        return replace(plan, notes=(*plan.notes, *exec_notes(self.host)))
 
     def ready(self) -> None:
         """The LXD host answers: exec goes over its SSH."""
@@ -94,34 +99,46 @@ class _ContainerBootstrap:
     def apply(self, plan: Plan[Calls]) -> None:
         """Over exec: a change of the network does not cut the branch it sits on."""
         self.run.machines.pop(self.host.name, None)
-        last = (Call("start_ssh"), Call("tell_host_key"))
+        static = [a for a in self.container.attachments.values() if a.address]
+        last = tuple(Call("announce", (a.interface, someone_in(a))) for a in static)
+        if self.has_ssh:
+            last = (Call("start_ssh"), *last, Call("tell_host_key"))
         shell = exec_shell_of(self.host)
         said = apply_calls(shell, "bootstrap", plan, self.clock, last=last)
+        if not self.has_ssh:
+            return
         told = [
             line.partition(" ")[2] for line in said.splitlines() if line.startswith("host_key ")
         ]
         self._learn("\n".join(told))
 
     def _read(self) -> MachineFacts:
+        if not self.has_ssh:
+            return self._facts()
         with ThreadPoolExecutor(1) as pool:
             # side by side with the read: an address that nobody has keeps one waiting
-            shown = None if is_known(self.host, self.container) else pool.submit(self._shown_key)
-            facts = MachineFacts(self.host.name)
-            if not self.dry or is_there(self.host):
-                facts = machine_facts_of(self.host, deadline=self.clock.left, over_exec=True)
+            known = is_known(self.host, self.container)
+            asked = None if known else pool.submit(self._who_answers)
+            facts = self._facts()
         if facts.over != "ssh":
-            key = shown.result() if shown else self._shown_key()
-            if key:
-                see_that_it_is_free(self.container, facts, key, self.run)
+            answer = asked.result() if asked else self._who_answers()
+            if answer:
+                see_that_it_is_free(self.container, facts, answer, self.run)
         return facts
 
-    def _shown_key(self) -> paramiko.PKey | None:
+    def _facts(self) -> MachineFacts:
+        """What there is inside, over SSH where that answers already; nothing of none."""
+        if self.dry and not is_there(self.host):
+            return MachineFacts(self.host.name)
+        return machine_facts_of(self.host, deadline=self.clock.left, over_exec=True)
+
+    def _who_answers(self) -> Answer | None:
         ssh = self.container.ssh
-        return shown_key(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE)
+        return who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE)
 
     def _over_ssh(self) -> MachineFacts:
         try:
-            shell = shell_of(self.host)
+            shell = ssh_shell_of(self.host)
             return read_machine(shell, self.container, deadline=self.clock.left)
         except HostKeyError as error:
             raise FleetError(

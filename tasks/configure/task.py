@@ -1,6 +1,8 @@
-"""Configure a machine over SSH: one read, one change, one proof."""
+"""Configure a machine: one read, one change, one proof."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
@@ -12,7 +14,7 @@ from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.shell import Shell
-from tasks.transport import shell_of
+from tasks.transport import exec_notes, shell_of
 
 #: Seconds for the whole configuration of one machine.
 DEADLINE = 900.0
@@ -22,6 +24,7 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
     """Bring what ``configure`` declares of a machine about: repositories, packages, host name,
     time zone, locale, groups, users, files, kernel settings, cron jobs and services.
 
+    Over SSH, or through its LXD host where a container does not answer at all (the record says so).
     A service is restarted only when a file that names it changed, once, after all files. A file
     whose validation fails goes back to what it was, and the phase fails. What the phase before
     has read is not read again.
@@ -50,7 +53,10 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
 
     def plan(fresh: bool) -> Plan[Calls]:
         why = why_not_foreseen(host) if dry and host.name not in run.machines else ""
-        return Plan(notes=(why,)) if why else plan_configuration(machine, read(), prune=prune)
+        if why:
+            return Plan(notes=(why,))
+        plan = plan_configuration(machine, read(), prune=prune)
+        return replace(plan, notes=(*plan.notes, *exec_notes(host)))
 
     def apply(plan: Plan[Calls]) -> None:
         apply_calls(shell_of(host), "configure", plan, clock)

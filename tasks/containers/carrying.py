@@ -49,25 +49,27 @@ def _let_go_there(run: Run, container: Container, step: Step[ContainerWrite]) ->
 
 
 def check_sources(
-    host: str, container: Container, plan: Plan[ContainerWrite], facts: LxdFacts
+    run: Run, container: Container, plan: Plan[ContainerWrite], facts: LxdFacts
 ) -> None:
     """See that the image and the profiles of a container are on its LXD host.
 
-    Raises :class:`FleetError` naming what is missing there.
+    Raises :class:`FleetError` naming what is missing there, and why this run did not bring it.
     """
+    host = container.on
     aliases = targets_of(facts)
     for write in (step.write for step in plan.steps):
         if write.action == "create" and write.image not in aliases:
-            raise _missing(f"image {write.image}", "images", host)
+            why = run.no_images.get((host, write.image), "")
+            raise _missing(f"image {write.image}", "images", host, why)
         needed = container.profiles if write.action == "move" else write.profiles
         for profile in needed or ():
             if profile not in facts.profiles:
                 raise _missing(f"profile {profile}", "profiles", host)
 
 
-def _missing(what: str, phase: str, host: str) -> FleetError:
+def _missing(what: str, phase: str, host: str, why: str = "") -> FleetError:
     return FleetError(
-        f"{what} is not on this host",
+        f"{what} is not on this host" + (f": {why}" if why else ""),
         where=host,
         remedy=f"look at what the phase {phase} says there, or run it first",
     )

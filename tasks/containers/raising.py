@@ -216,7 +216,7 @@ class _Raising:
         """One container's way, in a thread of its own."""
         started = time.monotonic()
         try:
-            check_sources(self.host.name, job.container, job.plan, self.facts)
+            check_sources(self.shared, job.container, job.plan, self.facts)
             job.begun = True
             try:
                 self._carry_out(api, job.container, job.plan)

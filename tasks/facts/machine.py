@@ -1,6 +1,7 @@
 """One read of a machine from inside, for bootstrap, configure and prove alike.
 
-Over SSH where it answers with a known host key; over exec on its LXD host where it does not yet.
+Over SSH where it answers with a known host key; over exec on its LXD host where it does not yet,
+or not at all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tasks.machine.paths import read_packages, read_paths, read_units
 from tasks.onhost import on_host
 from tasks.run import run_of
 from tasks.shell import Shell
-from tasks.transport import exec_shell_of, shell_of
+from tasks.transport import exec_shell_of, shell_of, ssh_shell_of
 
 #: Seconds for one read of a machine that is up.
 DEADLINE = 60.0
@@ -36,7 +37,8 @@ def machine_facts_of(
 
     Arguments:
         deadline: seconds, in which a container may also wait until it is up.
-        over_exec: where SSH does not answer yet, read a container through its LXD host.
+        over_exec: read a container through its LXD host where SSH does not answer yet, or
+            answers with a key that has to be learned first, or refuses the login.
 
     Raises :class:`UnreachableError`, :class:`DeadlineError` or :class:`CommandError`.
     """
@@ -49,11 +51,13 @@ def machine_facts_of(
         return read_machine(shell_of(host), machine, deadline=deadline)
     if not over_exec:
         facts = read_machine(shell_of(host), machine, deadline=deadline)
+        if host.name in run.over_exec:
+            return replace(facts, over="exec")
         _see_that_it_is_meant(host, machine, facts)
         return facts
     if _ssh_may_answer(host, machine):
         try:
-            return read_machine(shell_of(host), machine, deadline=deadline)
+            return read_machine(ssh_shell_of(host), machine, deadline=deadline)
         except UnreachableError:
             pass  # not bootstrapped yet, or made anew: its LXD host is asked instead
     return replace(read_machine(exec_shell_of(host), machine, deadline=deadline), over="exec")
@@ -155,6 +159,8 @@ def _see_that_it_is_meant(host: Host, container: Container, facts: MachineFacts)
 
 def _ssh_may_answer(host: Host, container: Container) -> bool:
     """No key of its own is known, or it did not run a moment ago: it would only time out."""
+    if not container.ssh.hostname:
+        return False
     run = run_of(host)
     known = is_known(host, container)
     seen = run.facts.get(container.on)

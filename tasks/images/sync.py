@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import LxdFacts
 from tasks.apply import apply_all
-from tasks.errors import FleetError, LxdError
+from tasks.errors import DeadlineError, FleetError, LxdError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.fingerprint import image_fingerprint
 from tasks.images.copying import DEADLINE, copy_image
@@ -66,7 +67,21 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
         return api_of(task.host)
 
     def apply(wanted: Plan[ImageWrite]) -> None:
-        apply_all((step.object, partial(_write, task.host, step)) for step in wanted.steps)
+        def write(step: Step[ImageWrite]) -> None:
+            try:
+                _write(task.host, step)
+            except FleetError as error:
+                run.no_images[host.name, step.write.alias] = error.what
+                raise
+            run.no_images.pop((host.name, step.write.alias), None)
+
+        try:
+            apply_all((step.object, partial(write, step)) for step in wanted.steps)
+        except (LxdError, DeadlineError):
+            # containers that need none of what failed go on, with what was brought
+            with suppress(FleetError):
+                lxd_facts_of(task.host, fresh=True)
+            raise
 
     return converge(task, PHASE, plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 

@@ -22,14 +22,15 @@ def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -
     """A machine with everything but its configuration, which may need the whole fleet."""
     data = host.data
     attached = attachments(host, networks, scope)
+    ssh = _ssh(host, attached, scope)
     return Machine(
         name=name,
-        ssh=_ssh(host, attached, scope),
+        ssh=ssh,
         site=data.get("site"),
         groups=host.groups,
         management=data.get("management"),
         attachments=attached,
-        bootstrap=_bootstrap(host, scope),
+        bootstrap=_bootstrap(host, ssh, scope),
         health=tuple(
             HealthCheck(kind, str(argument))
             for check in data.get("health", [])
@@ -46,14 +47,13 @@ def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:
     data, body = host.data, host.body
     address = _management_address(host, attached, scope)
     hostname = body.get("hostname") or address
-    if not hostname and "management" not in data:
+    if not hostname and data.get("management") is None and not _by_exec_alone(host):
         here = host.layers[-1].place.at("data")
         if not scope.mistakes.within(here.at("management")):
-            scope.mistakes.add(
-                here,
-                "no way to reach it is declared",
-                "write management: NETWORK and its address, or hostname",
-            )
+            remedy = "write management: NETWORK and its address, or hostname"
+            if "on" in data:
+                remedy += "; or management: null, to work on it through its LXD host alone"
+            scope.mistakes.add(here, "no way to reach it is declared", remedy)
     host_key = data.get("ssh_host_key")
     line = scope.key_line(host_key, host.place("ssh_host_key")) if host_key else None
     return Ssh(
@@ -65,6 +65,11 @@ def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:
         else None,
         host_key=" ".join(line.split()[:2]) if line else None,
     )
+
+
+def _by_exec_alone(host: Layers) -> bool:
+    """Whether a container says that it has no address to be managed at: ``management: null``."""
+    return "on" in host.data and "management" in host.data
 
 
 def _management_address(
@@ -85,10 +90,12 @@ def _management_address(
     return None
 
 
-def _bootstrap(host: Layers, scope: Scope) -> Bootstrap:
+def _bootstrap(host: Layers, ssh: Ssh, scope: Scope) -> Bootstrap:
     data = dict(host.data.get("bootstrap", {}))
     if "packages" in data:
         data["packages"] = tuple(data["packages"])
+    elif not ssh.hostname:
+        data["packages"] = ()  # they are for SSH, which it is not reached by
     place = host.place("bootstrap", "authorized_keys")
     keys = [
         scope.key_line(key, place.at(n)) for n, key in enumerate(data.get("authorized_keys", []))

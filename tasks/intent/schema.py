@@ -146,7 +146,7 @@ _CONFIGURE = Table(
 
 COMMON: Mapping[str, Value] = {
     "site": WORD,
-    "management": NETWORK,
+    "management": OrNull(NETWORK),
     "addresses": MapOf(NETWORK, OneOrMore(INTERFACE)),
     "gateways": MapOf(NETWORK, OrNull(ADDRESS)),
     "macs": MapOf(NETWORK, MAC),

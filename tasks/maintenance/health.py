@@ -14,7 +14,7 @@ from tasks.onhost import on_host
 from tasks.outcome import failure, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
-from tasks.transport import shell_of
+from tasks.transport import exec_notes, shell_of
 
 PHASE = "health"
 #: Percent of / that may be in use where the inventory declares nothing.
@@ -38,24 +38,29 @@ class Reading:
 def check_health(task: Task) -> Result:
     """Look at disk space and inodes of /, failed systemd units, and the declared health checks.
 
-    Reads only, in one exchange over SSH, so that it runs in a dry run as well.
+    Reads only, in one exchange, so that it runs in a dry run as well. A container that has an
+    address for SSH and does not answer there is read through its LXD host, and is not well.
 
     ``Result.result`` is the record of phase ``health``: ok with what was found, or failed with
     everything that is wrong. Errors are in the record, never raised.
     """
     started = time.monotonic()
     name = task.host.name
+    run = run_of(task)
     try:
-        checks = run_of(task).intent.machine(name).health
+        checks = run.intent.machine(name).health
         asked = [f"{c.kind}:{c.argument}" for c in checks if c.kind != "disk"]
         done = shell_of(task.host).run(on_host("health", *asked), deadline=DEADLINE)
         reading = parse(done.check(name, "reading the machine's health").text)
         problems = judge(checks, reading)
+        if name in run.over_exec and run.intent.machine(name).ssh.hostname:
+            problems.insert(0, f"SSH does not answer: {run.over_exec[name]}")
         if problems:
             raise ProofError("; ".join(problems), where=name)
     except Exception as error:
         return result_of(task, failure(PHASE, error, seconds=time.monotonic() - started))
-    plan: Plan[None] = Plan(reason=f"disk {reading.disk} %, inodes {reading.inodes} %")
+    used = f"disk {reading.disk} %, inodes {reading.inodes} %"
+    plan: Plan[None] = Plan(reason=used, notes=exec_notes(task.host))
     return result_of(task, record(PHASE, "ok", plan=plan, seconds=time.monotonic() - started))
 
 

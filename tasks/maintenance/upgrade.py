@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
@@ -12,7 +13,7 @@ from tasks.onhost import on_host
 from tasks.outcome import Status, failure, record, result_of
 from tasks.plan import Plan, Step
 from tasks.run import run_of
-from tasks.transport import shell_of
+from tasks.transport import exec_notes, shell_of
 
 PHASE = "upgrade"
 #: No more of the deadline than this part is spent on waiting for dpkg's lock.
@@ -27,7 +28,7 @@ _SIMULATED = re.compile(r"^(Inst|Remv) (\S+)(?: \[(\S+)\])?(?: \((\S+))?", re.MU
 def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
     """Refresh the package lists, upgrade, remove what nothing needs any more, clean the cache.
 
-    Works on any Debian or Ubuntu machine of the fleet, over SSH, in one exchange. An interrupted
+    Works on any Debian or Ubuntu machine of the fleet, in one exchange. An interrupted
     dpkg is finished first; dpkg's and apt's locks are waited for, up to a third of the machine's
     ``maintenance.deadline`` (seconds). A dry run asks apt to simulate, on the lists as they are.
 
@@ -51,6 +52,7 @@ def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
         begun = not dry
         done = shell.run(script, deadline=deadline)
         plan = simulated(done.text) if dry else happened(*_before_and_after(done.text))
+        plan = replace(plan, notes=(*plan.notes, *exec_notes(task.host)))
         begun = begun and plan.changed
         done.check(task.host.name, "the upgrade of packages", remedy="mend it there and run again")
     except Exception as error:

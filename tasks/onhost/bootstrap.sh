@@ -48,6 +48,14 @@ start_ssh() {
     fi
 }
 
+# announce INTERFACE ADDRESS: ask the network for that address, so that whoever remembers another
+# machine at ours (a container of this name that is gone) hears who has it now. It need not answer.
+announce() {
+    if command -v ping >/dev/null; then
+        ping -n -c 1 -W 1 -I "$1" "$2" || true
+    fi
+}
+
 # tell_host_key: to the controller, before it logs in for the first time.
 tell_host_key() {
     for type in ed25519 ecdsa rsa; do

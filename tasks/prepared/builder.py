@@ -28,7 +28,7 @@ from tasks.plan import Plan, Step
 from tasks.prepared.plan import BUILDER
 from tasks.run import run_of
 from tasks.shell import Shell
-from tasks.ssh.login import shown_key
+from tasks.ssh.login import who_answers
 from tasks.transport import instance_shell
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def delete_builder(api: LxdApi, name: str) -> None:
 
 def _see_that_nobody_has(container: Container) -> None:
     ssh = container.ssh
-    if container.attachments and shown_key(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE):
+    if ssh.hostname and who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE):
         raise FleetError(
             f"{ssh.hostname}, the address of {container.name}, answers already",
             where=container.name,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import paramiko
 from netmiko.linux.linux_ssh import LinuxSSH
 
-from tasks.errors import LoginError, UnreachableError
+from tasks.errors import LoginError, NoAnswerError, UnreachableError
 from tasks.private_key import flaw_of
 from tasks.ssh.host_keys import HostKeySources, Verification
 
@@ -100,7 +101,8 @@ def reason_of(error: BaseException) -> str:
 def tcp_socket(hostname: str, port: int, *, where: str, deadline: float) -> socket.socket:
     """A TCP connection made for SSH: no delay, given up when the other end falls silent.
 
-    Raises :class:`UnreachableError`, whose ``__cause__`` is the OSError.
+    Raises :class:`UnreachableError`, out of it :class:`NoAnswerError` but for a host name that
+    does not resolve; its ``__cause__`` is the OSError.
     """
     try:
         sock = socket.create_connection((hostname, port), timeout=deadline)
@@ -111,19 +113,19 @@ def tcp_socket(hostname: str, port: int, *, where: str, deadline: float) -> sock
             remedy="correct hostname in the inventory, or the name server",
         ) from error
     except TimeoutError as error:
-        raise UnreachableError(
+        raise NoAnswerError(
             f"no answer from {hostname} port {port} within {deadline:g} s",
             where=where,
             remedy="see whether it is powered on and the network in between lets SSH through",
         ) from error
     except ConnectionRefusedError as error:
-        raise UnreachableError(
+        raise NoAnswerError(
             f"{hostname} refuses connections to port {port}",
             where=where,
             remedy="see whether sshd runs there and listens on this port",
         ) from error
     except OSError as error:
-        raise UnreachableError(
+        raise NoAnswerError(
             f"no connection to {hostname} port {port} ({error.strerror or error})",
             where=where,
             remedy="see whether it is powered on and the network in between lets SSH through",
@@ -134,22 +136,31 @@ def tcp_socket(hostname: str, port: int, *, where: str, deadline: float) -> sock
     return sock
 
 
-def shown_key(hostname: str, port: int, *, deadline: float) -> paramiko.PKey | None:
-    """The SSH host key that an address shows, unverified; None where no SSH server answers.
+@dataclass(frozen=True)
+class Answer:
+    """That somebody answers at an address: the SSH host key shown, unverified, if there is one."""
+
+    key: paramiko.PKey | None = None
+
+
+def who_answers(hostname: str, port: int, *, deadline: float) -> Answer | None:
+    """Who answers at an address, on the port of SSH; None where nobody does, or not in time.
+
+    A machine that refuses the connection answers too, and has no key.
 
     Arguments:
         deadline: seconds for the connection, and as many again for the key.
     """
     try:
         sock = tcp_socket(hostname, port, where=hostname, deadline=deadline)
-    except UnreachableError:
-        return None
+    except UnreachableError as error:
+        return Answer() if isinstance(error.__cause__, ConnectionRefusedError) else None
     with sock:
         try:
             transport = paramiko.Transport(sock)
             try:
                 transport.start_client(timeout=deadline)
-                return transport.get_remote_server_key()
+                return Answer(transport.get_remote_server_key())
             finally:
                 transport.close()
         except (paramiko.SSHException, EOFError, OSError):

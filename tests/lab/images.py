@@ -1,4 +1,4 @@
-"""The two container images, each split as LXD wants it: metadata and root file system."""
+"""The container images, each split as LXD wants it: metadata and root file system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from tests.lab.command import run
 from tests.lab.places import IMAGES, image
 from tests.lab.rootfs import Recipe
 
-RECIPES = {"minimal": recipes.MINIMAL_IMAGE, "cloud-init": recipes.CLOUD_INIT_IMAGE}
+RECIPES = {
+    "minimal": recipes.MINIMAL_IMAGE,
+    "cloud-init": recipes.CLOUD_INIT_IMAGE,
+    "minimal-ssh": recipes.MINIMAL_SSH_IMAGE,
+    "cloud-init-ssh": recipes.CLOUD_INIT_SSH_IMAGE,
+}
 
 KEY_FILE = "key"
 """Holds the key of the root that the image was made from."""
@@ -60,6 +65,10 @@ def build(name: str) -> None:
     if is_built(name):
         return
     recipe = RECIPES[name]
+    parent = next((each for each in RECIPES if RECIPES[each] is recipe.parent), None)
+    if parent:
+        build(parent)
+        _unpack(parent)
     root = rootfs.build(recipe)
     IMAGES.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=rootfs.BUILDING, dir=IMAGES))
@@ -72,6 +81,19 @@ def build(name: str) -> None:
     half.rename(IMAGES / name)
     # The squashfs is all that is needed of it from here on.
     rootfs.remove_tree(root)
+    if parent:
+        rootfs.remove_tree(RECIPES[parent].path())
+
+
+def _unpack(name: str) -> None:
+    """Have an image's root again, to build another one upon."""
+    target = RECIPES[name].path()
+    if target.is_dir():
+        return
+    half = target.with_name(f"{rootfs.BUILDING}{target.name}")
+    rootfs.remove_tree(half)
+    run(["unsquashfs", "-no-progress", "-quiet", "-d", half, image(name)[1]], timeout=120)
+    half.rename(target)
 
 
 def remove_half_built() -> None:

@@ -13,7 +13,7 @@ from tests.lab import cgroups, disk, fresh, gateway, images, links, needs, recip
 from tests.lab.errors import LabError
 from tests.lab.host import READY_SECONDS, Host
 from tests.lab.locking import locked
-from tests.lab.places import CACHE, HOST_NAMES, IMAGE_NAMES, LOCK, RUN
+from tests.lab.places import CACHE, HOST_NAMES, IMAGE_NAMES, LOCK, RUN, image
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -90,6 +90,16 @@ class Lab:
                 host.start()
             links.forget_neighbours()
             _wait_for(fresh_ones)
+
+    def image(self, name: str) -> tuple[Path, Path]:
+        """The two files of an image, built now where it is one that `up` does not build.
+
+        Raises:
+            LabError: a step of the build failed
+        """
+        with locked():
+            images.build(name)
+        return image(name)
 
     def remove(self, name: str) -> None:
         """Take one host out of the lab, with its disk; nothing happens if it is not in it."""

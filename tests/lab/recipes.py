@@ -118,3 +118,21 @@ END
 echo LANG=C.UTF-8 > /etc/default/locale
 """,
 )
+
+# With sshd in them already, which most of a bootstrap's time goes into. Its keys are not.
+_WITH_SSH = f"""{_CLEAN}
+rm -f /etc/ssh/ssh_host_*
+systemctl disable ssh.service
+"""
+MINIMAL_SSH_IMAGE = Recipe(
+    name="minimal-ssh",
+    parent=MINIMAL_IMAGE,
+    packages=("openssh-server",),
+    setup=f"{_WITH_SSH}: > /etc/resolv.conf\n",
+)
+CLOUD_INIT_SSH_IMAGE = Recipe(
+    name="cloud-init-ssh",
+    parent=CLOUD_INIT_IMAGE,
+    packages=("openssh-server",),
+    setup=f"{_WITH_SSH}ln -s /run/systemd/resolve/stub-resolv.conf /etc/resolv.conf\n",
+)
