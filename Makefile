@@ -9,6 +9,7 @@ help:
 	@echo "make demo      two real LXD hosts on this machine, provisioned, shown"
 	@echo "make test      every test; those on the lab skip where it cannot run"
 	@echo "make lab-down  take the lab down"
+	@echo "make wheels    dist/wheels: this project and all it needs, for a controller"
 	@echo "make lint      style, types, shell scripts"
 	@echo "make format    rewrite the code in its style"
 	@echo "make setup     $(VENV) with all that is needed"
@@ -31,6 +32,11 @@ demo: setup
 	$(RUN) runbooks/status.py
 	@echo "Look around: $(RUN) -m tests.lab exec sidn-demo-01 -- lxc list"
 	@echo "When done:   make lab-down"
+
+# What a controller of the fleet installs; made by the Python that it has as well.
+wheels: setup
+	@rm -rf dist/wheels
+	$(RUN) -m pip wheel -q -w dist/wheels .
 
 lab-down: setup
 	$(RUN) -m tests.lab down
@@ -55,4 +61,4 @@ format: setup
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-.PHONY: help setup demo lab-down test test-unit bench lint format
+.PHONY: help setup demo wheels lab-down test test-unit bench lint format

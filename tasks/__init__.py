@@ -8,6 +8,8 @@ from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
+from tasks.controllers.task import identify_controller
+from tasks.controllers.trust import trust_controllers
 from tasks.facts.host import check_host, gather_facts
 from tasks.fleet import open_fleet
 from tasks.images import sync_images
@@ -31,6 +33,7 @@ __all__ = (
     "configure_system",
     "fleet_picture",
     "gather_facts",
+    "identify_controller",
     "maintain",
     "open_fleet",
     "prepare_images",
@@ -42,5 +45,6 @@ __all__ = (
     "sync_profiles",
     "sync_remotes",
     "to_rows",
+    "trust_controllers",
     "upgrade_packages",
 )

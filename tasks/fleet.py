@@ -69,7 +69,7 @@ def open_fleet(
     settings = read_settings(config_file)
     kept = settings.state_dir / folder.name if settings.state_dir else None
     state = StateFolder(kept or default_state_folder(folder.name))
-    intent = load_intent(folder)
+    intent = load_intent(folder, settings.here)
     _check_host_keys(intent, host_keys)
     selected = select(intent, limit)
     quiet_libraries()

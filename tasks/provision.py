@@ -18,15 +18,15 @@ from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
-from tasks.bridges.compare import plan_bridges
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
-from tasks.controller import controlling, in_waves
+from tasks.controllers.known import has_controllers
+from tasks.controllers.task import identify_controller, look_at_controller
+from tasks.controllers.trust import trust_controllers
 from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import check_host
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
-from tasks.lxd_server.package import will_move
 from tasks.mistakes import nearest
 from tasks.outcome import PHASES, failure, record, result_of
 from tasks.prepared import prepare_images
@@ -36,18 +36,15 @@ from tasks.remotes import sync_remotes
 from tasks.report import Report
 from tasks.rolling import rolling_waves
 from tasks.run import Run, run_of
+from tasks.taking_turns import TURNS, turns_of
 from tasks.transport import lock_host
 from tasks.walk import Leg, walk
+from tasks.waves import controlling, in_waves
 
 OnResult = Callable[[AggregatedResult], None]
 
 #: The phase that fails for those containers alone that need the image.
 IMAGES = "images"
-#: The phases for which hosts take turns, and what each host's turn was for.
-TURNS = {
-    "bridges": "its network was to be changed",
-    "lxd": "its LXD was to be moved to the snap",
-}
 
 
 def provision(
@@ -116,6 +113,7 @@ class _Provision:
         self.prune = prune
         self.containers = containers
         self.on_result = on_result
+        self.bootstrapped: set[str] = set()
         self.shared: Run = run_of(nr)
         self.intent = self.shared.intent
         self.selected = self.shared.selected
@@ -129,8 +127,12 @@ class _Provision:
         self._first_run(hosts)
         self._nornir_run([h for h in hosts if not self._lost(h)], self._second_legs)
         self._skip_containers_of_lost_hosts()
-        machines = [m for m in self.intent.names() if m in self.selected and not self._lost(m)]
-        self._nornir_run(machines, self._third_legs)
+        self._controllers_first()
+        controllers = {machine.name for machine in self.intent.controllers}
+        for last in (False, True):  # they are handed the SSH host keys of all others
+            machines = [m for m in self.intent.names() if (m in controllers) is last]
+            ready = [m for m in machines if m in self.selected and not self._lost(m)]
+            self._nornir_run(ready, self._third_legs)
         for name, host in self.report.hosts.items():
             host.exchanges = self.shared.exchanges.get(name)
         self.report.seconds = time.monotonic() - started
@@ -169,26 +171,7 @@ class _Provision:
             failed = ", ".join(host for host in wave if self._lost(host))
 
     def _turns(self, hosts: Sequence[str]) -> dict[str, str]:
-        """The hosts that must not all change at once, and the phase that is why."""
-        turns: dict[str, str] = {}
-        for host in hosts:
-            if "bridges" in self.phases and self._network_changes(host):
-                turns[host] = "bridges"
-            elif "lxd" in self.phases and self._lxd_moves(host):
-                turns[host] = "lxd"
-        return turns
-
-    def _lxd_moves(self, host: str) -> bool:
-        return will_move(self.intent.lxd_hosts[host], self.shared.facts[host])
-
-    def _network_changes(self, host: str) -> bool:
-        wanted, actual = self.intent.lxd_hosts[host], self.shared.facts[host]
-        if actual.network_pending:
-            return True  # an earlier run's change: it is refused in its turn, and stops the rest
-        try:
-            return plan_bridges(wanted, actual, prune=self.prune).changed
-        except FleetError:
-            return False  # refused before anything is touched, as its own phase will say
+        return turns_of(self.shared, hosts, self.phases, prune=self.prune)
 
     def _first_legs(self, host: str) -> Sequence[Leg]:
         return [
@@ -216,12 +199,40 @@ class _Provision:
         images = (self.intent.images[c.image] for c in self.intent.containers_on(host))
         return any(image.prepare for image in images)
 
+    def _controllers_first(self) -> None:
+        """Every other machine lets the fleet's controllers in: their keys are there before that."""
+        names = [machine.name for machine in self.intent.controllers]
+        if "bootstrap" not in self.phases or not names:
+            return
+        ours = [name for name in names if name in self.selected and not self._lost(name)]
+        here = controlling(self.intent)  # it comes last, but for its key, which others need
+        self.bootstrapped = set(ours) - here
+        self._nornir_run(ours, self._controller_legs)
+        read = [name for name in names if name not in self.selected and self._reachable(name)]
+        if not read:
+            return
+        part = self.nr.filter(filter_func=lambda host: host.name in read)
+        result = part.run(task=look_at_controller, on_failed=True)
+        if self.on_result:
+            self.on_result(result)
+
+    def _reachable(self, machine: str) -> bool:
+        container = self.intent.containers.get(machine)
+        return not self._lost(container.on if container else machine)
+
+    def _controller_legs(self, machine: str) -> Sequence[Leg]:
+        identify = Leg("bootstrap", identify_controller)
+        return [self._bootstrap(machine), identify] if machine in self.bootstrapped else [identify]
+
+    def _bootstrap(self, machine: str) -> Leg:
+        container = machine in self.intent.containers
+        return Leg("bootstrap", bootstrap_container if container else bootstrap_host)
+
     def _third_legs(self, machine: str) -> Sequence[Leg]:
-        bootstrap = bootstrap_container if machine in self.intent.containers else bootstrap_host
-        legs = [
-            Leg("bootstrap", bootstrap),
-            Leg("configure", configure_system, {"prune": self.prune}),
-        ]
+        legs = [] if machine in self.bootstrapped else [self._bootstrap(machine)]
+        if machine in self.intent.lxd_hosts and has_controllers(self.shared):
+            legs.append(Leg("lxd", trust_controllers, {"prune": self.prune}))
+        legs.append(Leg("configure", configure_system, {"prune": self.prune}))
         # what is only planned cannot be proven
         return legs if self.nr.data.dry_run else [*legs, Leg("prove", prove_machine)]
 

@@ -12,6 +12,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import Task
 
 from tasks.actual import HostFacts, MachineFacts
+from tasks.controllers.identity import Identity
 from tasks.errors import UsageError
 from tasks.intent.model import Intent
 from tasks.state import StateFolder
@@ -50,6 +51,7 @@ class Run:
     that this run downloaded or made: alias -> the LXD host that has it, and the fingerprint.
     ``over_exec`` are the containers that are worked on through ``lxc exec``, by name with the
     reason. ``no_images`` says why an LXD host has not got an image, by host and alias.
+    ``controllers`` are the machines that manage the fleet themselves, as far as they were read.
     """
 
     intent: Intent
@@ -69,6 +71,7 @@ class Run:
     fetched: dict[str, tuple[str, str]] = field(default_factory=dict)
     over_exec: dict[str, str] = field(default_factory=dict)
     no_images: dict[tuple[str, str], str] = field(default_factory=dict)
+    controllers: dict[str, Identity] = field(default_factory=dict)
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)

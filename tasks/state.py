@@ -125,6 +125,21 @@ class StateFolder:
         if self.last_address(host) != address:
             self._write(self.path / "addresses" / host, f"{address}\n")
 
+    def controller(self, name: str) -> str | None:
+        """What is remembered of a controller of the fleet, None where nothing is."""
+        with suppress(FileNotFoundError):
+            return (self.path / "controllers" / name).read_text()
+        return None
+
+    def controllers(self) -> tuple[str, ...]:
+        """The controllers of the fleet that something is remembered of."""
+        return tuple(sorted(path.name for path in (self.path / "controllers").glob("[!.]*")))
+
+    def remember_controller(self, name: str, text: str) -> None:
+        """Remember what is public of a controller of the fleet, for runs that cannot read it."""
+        if self.controller(name) != text:
+            self._write(self.path / "controllers" / name, text)
+
     def learn_host_key(self, name: str, host: str, port: int, key: str) -> None:
         """Make ``key`` the machine's SSH host key, instead of all that was known of it.
 

@@ -24,6 +24,7 @@ from tasks.ssh.connection import SshShell
 from tasks.ssh.host_keys import HostKeySources
 from tasks.ssh.host_lock import take_lock
 from tasks.ssh.login import CONNECT_DEADLINE, BrokenConnectionError, reason_of, tcp_socket
+from tasks.state import known_host
 
 #: Seconds until a container's network counts as not reachable from here, or an address that is
 #: tried again and again: TCP's own repetitions come later and later.
@@ -246,6 +247,22 @@ def _host_keys(run: Run, machine: Machine, hostname: str, port: int) -> HostKeyS
         accepted=run.host_keys.get(machine.name),
         learn=None if run.dry_run else learn,
     )
+
+
+def known_host_keys(host: Host) -> dict[str, list[str]]:
+    """The SSH host keys that a machine is known by here, by its names in known_hosts.
+
+    Empty where the inventory declares its key, or none is known.
+    """
+    run = run_of(host)
+    machine = run.intent.machine(host.name)
+    port = host.port or machine.ssh.port
+    hostname = host.hostname or machine.ssh.hostname
+    keys = _host_keys(run, machine, hostname, port).known(hostname, port).keys
+    if machine.ssh.host_key or not keys:
+        return {}
+    lines = [f"{key.get_name()} {key.get_base64()}" for key in keys]
+    return {f"{machine.name},{known_host(hostname, port)}": lines}
 
 
 def _lxd_host_of(host: Host) -> Host:

@@ -15,7 +15,8 @@ from tasks.errors import FleetError
 from tasks.intent.kernel import kernel_of
 from tasks.intent.model import LxdHost, LxdServer, Pool, Ssh
 from tasks.intent.secret import Secret
-from tasks.lxd_server.plan import Controller, plan_lxd
+from tasks.lxd_server.plan import plan_lxd
+from tasks.lxd_server.trust import Controller
 from tasks.lxd_server.writes import OnHost, Request
 from tasks.onhost import on_host
 from tasks.ownership import created_by_us

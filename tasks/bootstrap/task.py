@@ -13,6 +13,7 @@ from tasks.actual import MachineFacts
 from tasks.bootstrap.holder import see_that_it_is_free
 from tasks.bootstrap.network import someone_in
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
+from tasks.controllers.known import letting_in
 from tasks.errors import FleetError, HostKeyError, UnreachableError
 from tasks.facts.machine import (
     is_known,
@@ -49,7 +50,8 @@ def bootstrap_container(task: Task, dry_run: bool | None = None) -> Result:
 
     ``Result.result`` is the phase's record (see :func:`tasks.outcome.record`).
     """
-    container = run_of(task).intent.containers[task.host.name]
+    run = run_of(task)
+    container = letting_in(run.intent.containers[task.host.name], run)
     if not container.running:
         reason = "declared as not running"
         return result_of(task, record("bootstrap", "skipped", message=reason))
@@ -173,7 +175,7 @@ def bootstrap_host(task: Task, dry_run: bool | None = None) -> Result:
     """
     host = task.host
     run = run_of(task)
-    machine = run.intent.machine(host.name)
+    machine = letting_in(run.intent.machine(host.name), run)
     clock = Clock(machine.bootstrap.deadline)
 
     def plan(fresh: bool) -> Plan[Calls]:

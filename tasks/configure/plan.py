@@ -21,16 +21,21 @@ from tasks.machine.change import Calls
 from tasks.machine.host_name import plan_host_name
 from tasks.machine.managed import Managed, managed_files, sudoers_path
 from tasks.machine.paths import changed_in_place, is_foreign
-from tasks.plan import Plan
+from tasks.plan import Plan, Step
 
 
 def plan_configuration(
-    machine: Machine, actual: MachineFacts, *, prune: bool = False
+    machine: Machine,
+    actual: MachineFacts,
+    *,
+    prune: bool = False,
+    before_files: Sequence[Step[Calls] | str] = (),
 ) -> Plan[Calls]:
     """The steps from ``actual`` to the machine's declared configuration.
 
     ``prune`` takes back the files that a configuration of ours wrote and that left the inventory:
-    what was there before comes back. Otherwise they are noted.
+    what was there before comes back. Otherwise they are noted. ``before_files`` are steps and
+    notes of others; the steps come once packages and users are there, and before files.
 
     Raises :class:`FleetError` where a declared path or kernel setting lies under one of its
     foreign ones.
@@ -42,7 +47,7 @@ def plan_configuration(
     rights = {sudoers_path(user) for user in wanted.users}  # without sudo, else they are declared
     revoked = sorted(undeclared & rights)
     departed = sorted(path for path in undeclared - rights if not is_foreign(path, machine))
-    if wanted == Configure() and not departed:
+    if wanted == Configure() and not departed and not before_files:
         return Plan(reason="no configuration is declared")
     changes = {
         found.file.path: step
@@ -64,12 +69,16 @@ def plan_configuration(
         *(step for user in users for step in plan_user(user, actual)),
         *(step for g in wanted.groups if g.absent for step in plan_group(g, actual)),
         *plan_sysctl(wanted, actual),
+        *(step for step in before_files if isinstance(step, Step)),
         *changes.values(),
         *(revoke(path) for path in revoked),
         *removals,
         *plan_services(wanted, actual, changed),
     ]
-    notes = () if prune else tuple(departed_notes(departed))
+    notes = (
+        *(note for note in before_files if isinstance(note, str)),
+        *(() if prune else departed_notes(departed)),
+    )
     return Plan(tuple(steps), "" if steps else "configured as declared", notes)
 
 

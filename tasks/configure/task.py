@@ -8,6 +8,8 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts
 from tasks.configure.plan import plan_configuration
+from tasks.controllers.equip import controller_steps
+from tasks.controllers.known import letting_in
 from tasks.facts.machine import is_there, machine_facts_of, why_not_foreseen
 from tasks.machine.change import Calls, Clock, apply_calls
 from tasks.outcome import converge, record, result_of
@@ -39,7 +41,7 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
     """
     host = task.host
     run = run_of(task)
-    machine = run.intent.machine(host.name)
+    machine = letting_in(run.intent.machine(host.name), run)
     dry = task.is_dry_run(dry_run)
     clock = Clock(DEADLINE)
     if not getattr(machine, "running", True):
@@ -55,11 +57,14 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
         why = why_not_foreseen(host) if dry and host.name not in run.machines else ""
         if why:
             return Plan(notes=(why,))
-        plan = plan_configuration(machine, read(), prune=prune)
+        facts = read()
+        more = controller_steps(host, machine, facts, prune=prune)
+        plan = plan_configuration(machine, facts, prune=prune, before_files=more)
         return replace(plan, notes=(*plan.notes, *exec_notes(host)))
 
     def apply(plan: Plan[Calls]) -> None:
-        apply_calls(shell_of(host), "configure", plan, clock)
+        scripts = ("configure", "controller") if machine.controller else ("configure",)
+        apply_calls(shell_of(host), "configure", plan, clock, scripts=scripts)
 
     def ready() -> Shell:
         return shell_of(host)

@@ -16,7 +16,7 @@ from tasks.errors import DeadlineError, FleetError, UnreachableError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.facts.machine_document import parse_machine
 from tasks.intent.model import Container, Machine
-from tasks.machine.paths import read_packages, read_paths, read_units
+from tasks.machine.paths import read_packages, read_paths, read_units, secret_paths
 from tasks.onhost import on_host
 from tasks.run import run_of
 from tasks.shell import Shell
@@ -102,6 +102,7 @@ def read_machine(
     asked: dict[str, Sequence[str]] = {
         "wait": (str(int(deadline)),) if isinstance(machine, Container) else (),
         "path": read_paths(machine),
+        "secret": secret_paths(machine),
         "package": read_packages(machine),
         "unit": units,
         "user": [user.name for user in wanted.users],

@@ -129,6 +129,8 @@ class _Reader:
             self.scope.mistakes.add(
                 place, "only_keys without keys lets nobody in", "write its `keys`"
             )
+        elif self.scope.here.ssh_key:
+            pass  # a controller's own key, which is let in without being declared
         elif user == ssh.username and public and public.is_file():
             own = public.read_text().split()[1:2]
             if not any(key and own == key.split()[1:2] for key in keys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from tasks.intent.merge import Layers
 from tasks.intent.model import (
@@ -60,9 +61,7 @@ def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:
         hostname=hostname or "",
         port=body.get("port", 22),
         username=body.get("username", "root"),
-        key_file=scope.private_key(data["ssh_key"], host.place("ssh_key"))
-        if "ssh_key" in data
-        else None,
+        key_file=_key_file(host, scope),
         host_key=" ".join(line.split()[:2]) if line else None,
     )
 
@@ -70,6 +69,12 @@ def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:
 def _by_exec_alone(host: Layers) -> bool:
     """Whether a container says that it has no address to be managed at: ``management: null``."""
     return "on" in host.data and "management" in host.data
+
+
+def _key_file(host: Layers, scope: Scope) -> Path | None:
+    if scope.here.ssh_key or "ssh_key" not in host.data:
+        return scope.here.ssh_key
+    return scope.private_key(host.data["ssh_key"], host.place("ssh_key"))
 
 
 def _management_address(

@@ -20,6 +20,7 @@ from ipaddress import (
 from pathlib import Path
 from typing import Literal
 
+from tasks.intent.controller import Controller
 from tasks.intent.secret import Secret
 
 Address = IPv4Address | IPv6Address
@@ -343,7 +344,8 @@ class Maintenance:
 
 @dataclass(frozen=True)
 class Machine:
-    """Anything reached over SSH. ``data`` is the merged inventory data, for templates."""
+    """Anything reached over SSH. ``data`` is the merged inventory data, for templates;
+    ``controller`` is set where it manages the fleet itself."""
 
     name: str
     ssh: Ssh
@@ -358,6 +360,7 @@ class Machine:
     apart: str | None = None
     foreign: tuple[str, ...] = ()
     data: Mapping[str, object] = field(default_factory=dict, repr=False)
+    controller: Controller | None = None
 
     kind = "machine"
 
@@ -443,6 +446,11 @@ class Intent:
     def names(self) -> tuple[str, ...]:
         """All machines: LXD hosts first, then containers, then plain machines."""
         return (*self.lxd_hosts, *self.containers, *self.machines)
+
+    @property
+    def controllers(self) -> tuple[Machine, ...]:
+        """The machines that manage the fleet themselves."""
+        return tuple(m for m in map(self.machine, self.names()) if m.controller)
 
     def containers_on(self, host: str) -> tuple[Container, ...]:
         """The containers declared on one LXD host, in the inventory's order."""

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tasks.intent.configuration import configure_of
 from tasks.intent.containers import container_of
+from tasks.intent.controller_files import controller_of
+from tasks.intent.here import Here
 from tasks.intent.inventory import Inventory
 from tasks.intent.lxd_hosts import lxd_host_of
 from tasks.intent.lxd_objects import image_of, profile_of
@@ -22,10 +24,10 @@ from tasks.mistakes import Mistakes
 AnyMachine = TypeVar("AnyMachine", bound=Machine)
 
 
-def resolve(folder: Path, inventory: Inventory, mistakes: Mistakes) -> Intent:
+def resolve(folder: Path, inventory: Inventory, mistakes: Mistakes, here: Here) -> Intent:
     """The intent that a validated inventory holds; what is wrong is booked and left out."""
     bridges = _bridges(inventory)
-    scope = Scope(folder, mistakes, bridges, *_unclear(inventory, mistakes))
+    scope = Scope(folder, mistakes, bridges, *_unclear(inventory, mistakes), here)
     lxd_hosts = {
         name: lxd_host_of(name, host, scope) for name, host in inventory.of_kind("lxd").items()
     }
@@ -45,7 +47,18 @@ def resolve(folder: Path, inventory: Inventory, mistakes: Mistakes) -> Intent:
     }
     images = {name: image for found in images_on.values() for name, image in found.items()}
     intent = Intent(folder, lxd_hosts, containers, machines, bridges, profiles, images)
-    return _configured(intent, inventory, scope)
+    intent = _configured(intent, inventory, scope)
+
+    def controllers(machines: Mapping[str, AnyMachine]) -> dict[str, AnyMachine]:
+        hosts = inventory.hosts
+        return {n: controller_of(m, hosts[n], inventory, scope) for n, m in machines.items()}
+
+    return replace(
+        intent,
+        lxd_hosts=controllers(intent.lxd_hosts),
+        containers=controllers(intent.containers),
+        machines=controllers(intent.machines),
+    )
 
 
 def _bridges(inventory: Inventory) -> dict[str, Bridge]:

@@ -173,6 +173,13 @@ COMMON: Mapping[str, Value] = {
     ),
     "maintenance": Table({"batch": integer(1, 1000, "a number of machines"), "deadline": SECONDS}),
     "apart": WORD,
+    "controller": Table(
+        {
+            "wheels": FILE_PATH,
+            "maintain": CRON_SCHEDULE,
+            "jobs": ListOf(choice("upgrade", "health")),
+        }
+    ),
     "images": MapOf(
         WORD,
         Table(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from tasks.intent.here import Here
 from tasks.intent.model import Bridge
 from tasks.intent.scalars import public_key
 from tasks.intent.secret import Secret
@@ -23,15 +24,17 @@ class Scope:
     bridges: Mapping[str, Bridge]
     unclear: frozenset[str] = frozenset()
     without_subnet: frozenset[str] = frozenset()
+    here: Here = field(default_factory=Here)
 
     def path(self, written: str) -> Path:
-        """A path on the controller: ``~`` is the user's home, a relative one is in the folder."""
-        return self.folder / Path(written).expanduser()
+        """A path on this machine: ``~`` is the user's home, a relative one is in the folder."""
+        return self.here.files.get(written) or self.folder / Path(written).expanduser()
 
     def existing(self, written: str, place: Place) -> Path:
-        """The path of a file that has to be there; a mistake where it is not."""
+        """The path of a file that has to be there; a mistake where it is not and is needed here."""
         path = self.path(written)
-        if not path.is_file():
+        needed = self.here.files.get(written, path) is not None
+        if needed and not path.is_file():
             self.mistakes.add(place, f"there is no file {path}", "make it first, or mend the path")
         return path
 

@@ -15,7 +15,8 @@ from tasks.errors import CommandError, DeadlineError, LxdError
 from tasks.facts.host import facts_of
 from tasks.intent.secret import Secret
 from tasks.lxd_api.connection import api_of
-from tasks.lxd_server.plan import Controller, plan_lxd
+from tasks.lxd_server.plan import plan_lxd
+from tasks.lxd_server.trust import Controller
 from tasks.lxd_server.writes import LxdWrite, Move, OnHost, Request
 from tasks.onhost import on_host, script_of
 from tasks.outcome import converge

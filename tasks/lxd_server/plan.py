@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tasks.actual import HostFacts, LxdFacts
-from tasks.certificate import fingerprint_of
 from tasks.intent.model import LxdHost
 from tasks.intent.secret import HIDDEN, Secret
 from tasks.lxd_server.kernel import kernel_notes, plan_kernel
@@ -20,8 +19,8 @@ from tasks.lxd_server.package import (
     unforeseen,
 )
 from tasks.lxd_server.pools import plan_pool
+from tasks.lxd_server.trust import Controller, former_certificates, plan_trust
 from tasks.lxd_server.writes import LxdWrite, OnHost, Request
-from tasks.ownership import trust_line
 from tasks.plan import Plan, Step, mapping_diff, text_diff
 
 #: The port that LXD takes where its address has none.
@@ -36,17 +35,6 @@ DEFAULTS = {
     "images.compression_algorithm": "gzip",
     "images.remote_cache_expiry": "10",
 }
-
-
-@dataclass(frozen=True)
-class Controller:
-    """Who manages the fleet: the name and the client certificate that LXD shall trust.
-
-    ``certificate`` is None where it is still to be made, as in a dry run before the first run.
-    """
-
-    name: str
-    certificate: str | None
 
 
 def plan_lxd(
@@ -72,11 +60,11 @@ def plan_lxd(
     # An LXD that has nothing to carry over is left behind with its config and its trust.
     lxd = LxdFacts() if moves_empty(wanted, actual) else actual.lxd
     then = replace(actual, lxd=lxd)
-    former = tuple(_former_controllers(then, controller, prune))
+    former = tuple(former_certificates(then, controller, prune))
     steps = (
         *first,
         *_listen(wanted, then),
-        *_trust(then, controller),
+        *plan_trust(then, controller),
         *(step for step in former if isinstance(step, Step)),
         *_clients(wanted, actual),
         *(step for pool in wanted.lxd.pools for step in plan_pool(pool, then)),
@@ -132,36 +120,6 @@ def _canonical(address: str) -> str:
     if not colon or address.endswith("]") or (host.count(":") and not host.endswith("]")):
         host, port = address, str(DEFAULT_PORT)
     return f"{host.strip('[]') or '::'} {port}"
-
-
-def _trust(actual: HostFacts, controller: Controller) -> Iterable[Step[LxdWrite]]:
-    fingerprint = fingerprint_of(controller.certificate) if controller.certificate else None
-    if fingerprint not in {entry["fingerprint"] for entry in actual.lxd.certificates}:
-        detail = fingerprint[:12] if fingerprint else "(certificate to be made)"
-        yield Step(
-            "trust", f"certificate {controller.name}", OnHost("trust", controller.name), detail
-        )
-
-
-def _former_controllers(
-    actual: HostFacts, controller: Controller, prune: bool
-) -> Iterable[Step[LxdWrite] | str]:
-    """A step or a note for each certificate that this controller once had itself trusted with. One
-    that was not remembered when it was trusted may be somebody else's."""
-    now = fingerprint_of(controller.certificate) if controller.certificate else None
-    what = f"certificate {controller.name}"
-    for fingerprint in sorted(entry["fingerprint"] for entry in actual.lxd.certificates):
-        if fingerprint == now or trust_line(controller.name, fingerprint) not in actual.created:
-            continue
-        if prune:
-            detail = f"{fingerprint[:12]}, no longer this controller's"
-            write = OnHost("distrust", f"{controller.name} {fingerprint}")
-            yield Step("distrust", what, write, detail)
-        else:
-            yield (
-                f"{what} ({fingerprint[:12]}) is trusted and no longer this controller's; "
-                "--prune removes it"
-            )
 
 
 def _clients(wanted: LxdHost, actual: HostFacts) -> Iterable[Step[LxdWrite]]:

@@ -9,7 +9,7 @@ import io
 import shlex
 import tarfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tasks.errors import CommandError, DeadlineError, FleetError
@@ -54,15 +54,22 @@ class Clock:
 
 
 def apply_calls(
-    shell: Shell, phase: str, plan: Plan[Calls], clock: Clock, *, last: Calls = ()
+    shell: Shell,
+    phase: str,
+    plan: Plan[Calls],
+    clock: Clock,
+    *,
+    last: Calls = (),
+    scripts: Sequence[str] = (),
 ) -> str:
     """Carry out a plan's steps on a machine, then ``last``, all in one exchange.
 
+    ``scripts`` are the on-host scripts whose functions they call; by default the phase's own.
     Returns what the calls printed for the controller. Raises :class:`CommandError` naming the
     step that failed, with the end of its output, and :class:`DeadlineError`.
     """
     steps = [(f"{step.action} {step.object}", step.write) for step in plan.steps]
-    script, contents = _assemble(phase, [*steps, ("start service ssh", last)], clock)
+    script, contents = _assemble(scripts or (phase,), [*steps, ("start service ssh", last)], clock)
     try:
         done = shell.run(script, stdin=_tar(contents), deadline=clock.left + _GRACE)
     except DeadlineError as error:
@@ -85,10 +92,10 @@ def _failure(where: str, phase: str, output: str) -> FleetError:
 
 
 def _assemble(
-    phase: str, steps: Iterable[tuple[str, Calls]], clock: Clock
+    scripts: Sequence[str], steps: Iterable[tuple[str, Calls]], clock: Clock
 ) -> tuple[str, list[bytes]]:
     contents: list[bytes] = []
-    lines = [on_host("change_machine", str(int(clock.left))), on_host(phase)]
+    lines = [on_host("change_machine", str(int(clock.left))), *map(on_host, scripts)]
     for what, calls in _joined(steps):
         if calls:
             lines.append(f"step {shlex.quote(what)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from tasks.intent.controller import COMPLETE, KEY, SETTINGS, TOOLS
 from tasks.intent.model import Attachment, Configure, Container, Machine
 from tasks.machine.managed import managed_files, sudoers_path
 
@@ -82,7 +83,15 @@ def read_paths(machine: Machine) -> tuple[str, ...]:
             paths += [networkd_file(attachment), ifupdown_file(attachment)]
     paths += [managed.file.path for managed in managed_files(machine.configure)]
     paths += [sudoers_path(user) for user in machine.configure.users]
+    if machine.controller:
+        ours = machine.controller
+        paths += [SETTINGS, COMPLETE, ours.public_key, ours.certificate, ours.known_hosts]
     return tuple(dict.fromkeys(paths))
+
+
+def secret_paths(machine: Machine) -> tuple[str, ...]:
+    """All files of which no phase reads what is in them, only whether they are there and whose."""
+    return (KEY, machine.controller.certificate_key) if machine.controller else ()
 
 
 def read_units(machine: Machine) -> tuple[str, ...]:
@@ -94,4 +103,5 @@ def read_units(machine: Machine) -> tuple[str, ...]:
 
 def read_packages(machine: Machine) -> tuple[str, ...]:
     """All packages that some phase looks at."""
-    return tuple(dict.fromkeys((*machine.bootstrap.packages, *machine.configure.packages, *NEEDED)))
+    packages = (*machine.bootstrap.packages, *machine.configure.packages, *NEEDED)
+    return tuple(dict.fromkeys((*packages, *(TOOLS if machine.controller else ()))))

@@ -9,7 +9,6 @@ from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.actual import HostFacts
-from tasks.controller import in_waves
 from tasks.errors import LockedError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
@@ -22,6 +21,7 @@ from tasks.report import Report
 from tasks.run import run_of
 from tasks.transport import lock_host
 from tasks.walk import Leg, walk
+from tasks.waves import in_waves
 
 
 def maintain(

@@ -283,6 +283,12 @@ set_keys() {
     change_keys "$1" "$2" 'cat >"$1.nornir"; mv -f "$1.nornir" "$1"; rm -f "${1}2"'
 }
 
+# remove_keys CONTENT USER: the lines with one of these keys, and no other.
+remove_keys() {
+    # shellcheck disable=SC2016  # for a shell of its own
+    change_keys "$1" "$2" 'grep -vF -f - "$1" >"$1.nornir" || [ $? = 1 ]; mv -f "$1.nornir" "$1"'
+}
+
 set_hostname() { hostname "$1"; }
 
 apt() {

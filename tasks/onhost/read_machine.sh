@@ -1,8 +1,8 @@
 #!/bin/sh
 # Reads what bootstrap, configure and prove need to know of a machine, from inside: one fact in a
 # line, its kind first, free text as base64. Nothing is changed, nothing stays behind.
-# Arguments, in pairs: wait SECONDS (until the system is up), path FILE, package NAME, unit NAME,
-# user NAME, group NAME, sysctl KEY, zone NAME, locale NAME, ping ADDRESS.
+# Arguments, in pairs: wait SECONDS (until the system is up), path FILE, secret FILE (whose content
+# stays there), package NAME, unit NAME, user NAME, group NAME, sysctl KEY, zone NAME, locale NAME, ping ADDRESS.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -127,6 +127,12 @@ END
         base64 -w0)"
 }
 
+# read_secrets PATH...: whether they are there and whose, never what is in them.
+read_secrets() {
+    [ $# -gt 0 ] || return
+    stat -c 'file %U %G %f no - %n' -- "$@" 2>/dev/null
+}
+
 read_user() {
     entry=$(getent passwd "$1") || return
     home=$(echo "$entry" | cut -d: -f6)
@@ -196,6 +202,7 @@ packages=
 units=
 pings=
 paths=
+secrets=
 system=
 for word; do
     if [ -z "${kind-}" ]; then
@@ -205,6 +212,7 @@ for word; do
     case $kind in
     wait) patience=$word ;;
     path) paths="$paths $word" ;;
+    secret) secrets="$secrets $word" ;;
     package) packages="$packages $word" ;;
     unit) units="$units $word" ;;
     ping) pings="$pings $word" ;;
@@ -251,6 +259,8 @@ read_locale
 set -f
 # shellcheck disable=SC2086  # paths hold no spaces
 read_files $paths
+# shellcheck disable=SC2086  # nor do these
+read_secrets $secrets
 while [ $# -ge 2 ]; do
     case $1 in
     user) read_user "$2" ;;

@@ -105,7 +105,9 @@ def _bootstrap(api: LxdApi, host: Host, name: str, container: Container) -> None
     clock = Clock(container.bootstrap.deadline)
     shell = instance_shell(host, name)
     nobody = replace(container.bootstrap, authorized_keys=())
-    machine = replace(container, name=name, bootstrap=nobody, configure=Configure(), groups=())
+    machine = replace(
+        container, name=name, bootstrap=nobody, configure=Configure(), groups=(), controller=None
+    )
     facts = read_machine(shell, machine, deadline=clock.left)
     plan = plan_bootstrap(machine, run.intent.images[container.image], facts)
     apply_calls(shell, "bootstrap", plan, clock)
