@@ -23,13 +23,14 @@ SMALL, SMALL_POOL, SMALL_DISK = "ten-06", "small", "/var/lib/small"
 POOLS = {SMALL_POOL: {"driver": "dir", "source": SMALL_DISK}}
 ON_A_SMALL_DISK = {"root": SMALL_POOL}
 NOWHERE = "https://127.0.0.1:9/"
-#: Somebody without SSH at an address, and gone again.
+#: Somebody without SSH at an address, who has been heard on the network, and gone again.
 STRANGER = """
 ip netns add stranger
 ip link add stranger0 type veth peer name stranger1 netns stranger
 ip link set stranger0 master br-demo up
 ip -n stranger addr add {address}/24 dev stranger1
 ip -n stranger link set stranger1 up
+ip netns exec stranger ping -c 1 -W 5 192.168.56.1
 """
 NO_STRANGER = "ip netns delete stranger"
 DEAD_MIRROR = """
