@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from tasks.actual import Json
 
 CREATED_KEY = "user.nornir-lxd-fleet"
+#: On a container in which an image is prepared, besides the mark: its name. Nothing else has it.
+BUILDER_KEY = f"{CREATED_KEY}.builder"
 IMAGE_PROPERTY = "nornir-lxd-fleet"
 #: How the names begin under which LXD servers trust controllers: this, then the machine's name.
 CONTROLLER = "nornir-lxd-fleet@"

@@ -84,7 +84,12 @@ def provision(
 
 
 def _check_moves(run: Run, names: Collection[str]) -> None:
+    here = controlling(run.intent)
     for name in names:
+        if name in here:
+            raise UsageError(
+                f"--move {name}: this run is controlled from it", remedy="run it from elsewhere"
+            )
         if name not in run.intent.containers:
             raise UsageError(
                 f"--move {name}: there is no such container in the inventory",
@@ -189,7 +194,7 @@ class _Provision:
                 Leg(IMAGES, sync_images, prune, blocks=False),
             ]
             if self._prepares(host):
-                legs.append(Leg(IMAGES, prepare_images))
+                legs.append(Leg(IMAGES, prepare_images, blocks=False))
         if host in self.selected or self._carries_selected(host):
             legs.append(Leg("containers", raise_containers, {**prune, **self.containers}))
         return legs
@@ -202,13 +207,14 @@ class _Provision:
     def _controllers_first(self) -> None:
         """Every other machine lets the fleet's controllers in: their keys are there before that."""
         names = [machine.name for machine in self.intent.controllers]
-        if "bootstrap" not in self.phases or not names:
+        if not names or not {"bootstrap", "configure"} & self.phases:
             return
         ours = [name for name in names if name in self.selected and not self._lost(name)]
+        ours = ours if "bootstrap" in self.phases else []
         here = controlling(self.intent)  # it comes last, but for its key, which others need
         self.bootstrapped = set(ours) - here
         self._nornir_run(ours, self._controller_legs)
-        read = [name for name in names if name not in self.selected and self._reachable(name)]
+        read = [name for name in names if name not in ours and self._reachable(name)]
         if not read:
             return
         part = self.nr.filter(filter_func=lambda host: host.name in read)

@@ -47,7 +47,7 @@ class Run:
     those at which a machine has to be reached for now, by name, instead of where it may be found:
     nothing else will do, and none of them is remembered as good. ``leaving`` are the containers
     that this run stops and renames, or in a dry run would. ``down`` are the containers that this
-    run restarted and that did not come back, by their ``apart`` group. ``fetched`` are the images
+    run could not restart or move well, by their ``apart`` group. ``fetched`` are the images
     that this run downloaded or made: alias -> the LXD host that has it, and the fingerprint.
     ``over_exec`` are the containers that are worked on through ``lxc exec``, by name with the
     reason. ``no_images`` says why an LXD host has not got an image, by host and alias.

@@ -48,6 +48,8 @@ def shell_of(host: Host) -> Shell:
         try:
             return ssh_shell_of(host)
         except NoAnswerError as error:
+            if error.where != host.name:
+                raise  # it is its LXD host that does not answer
             run.over_exec[host.name] = error.what
     if host.name in run.over_exec:
         _live(_lxd_host_of(host))

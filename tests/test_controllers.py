@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.actual import HostFacts, LxdFacts, MachineFacts
+from tasks.actual import HostFacts, LxdFacts, MachineFacts, UserFacts
 from tasks.certificate import fingerprint_of, make_client_certificate
 from tasks.controllers.departed import plan_departed_keys
 from tasks.controllers.identity import Identity, plan_identity
@@ -20,9 +21,11 @@ from tasks.controllers.trust import trust_controllers
 from tasks.errors import FleetError, InventoryError
 from tasks.fleet import open_fleet
 from tasks.intent.controller import KEY, SETTINGS, STATES, WHEELS, Controller
-from tasks.intent.model import Configure, File, Machine, Ssh, User
+from tasks.intent.model import Bootstrap, Configure, File, Machine, Ssh, User
 from tasks.intent.schema import COMMON
 from tasks.intent.values import ListOf, Table
+from tasks.lxd_server.trust import TrustedClient, departed_certificates
+from tasks.lxd_server.writes import OnHost
 from tasks.machine.paths import ROOT_KEYS
 from tasks.maintenance import JOBS
 from tasks.ownership import trust_line
@@ -220,14 +223,43 @@ class TestTrust:
         assert told(entry) == [f"distrust certificate {self.name}"]
 
 
+def test_a_controller_that_left_is_distrusted_under_the_name_that_it_once_had() -> None:
+    now = TrustedClient("nornir-lxd-fleet@now", certificate())
+    print_ = fingerprint_of(certificate())
+    facts = HostFacts(
+        HOST,
+        created=frozenset([trust_line("nornir-lxd-fleet@once", print_), "trust other abc"]),
+        lxd=LxdFacts(certificates=({"fingerprint": print_, "name": "nornir-lxd-fleet@once"},)),
+    )
+    (note,) = departed_certificates(facts, now, prune=False)
+    assert "certificate nornir-lxd-fleet@once" in str(note)
+    (step,) = departed_certificates(facts, now, prune=True)
+    assert not isinstance(step, str)
+    assert step.write == OnHost("distrust", f"nornir-lxd-fleet@once {print_}")
+    named_so = replace(now, name="nornir-lxd-fleet@once")  # former_certificates sees to those
+    assert list(departed_certificates(facts, named_so, prune=True)) == []
+
+
 class TestDepartedKeys:
     """The key of a machine that is a controller no longer."""
 
     former = Identity("control", "nornir-lxd-fleet@control", "ssh-ed25519 AAAAours c")
 
-    def plan(self, held: str, *wanted: str, prune: bool = False) -> list[Any]:
-        facts = facts_of_yaml("web-01", {"files": {ROOT_KEYS: held}})
-        return list(plan_departed_keys([self.former], wanted, facts, prune=prune))
+    def plan(self, held: str, *wanted: str, user: str = "root", prune: bool = False) -> list[Any]:
+        files = {ROOT_KEYS: held if user == "root" else ""}
+        facts = facts_of_yaml("web-01", {"files": files})
+        if user != "root":
+            there = UserFacts("/bin/sh", "/home/op", (), (held,), 1000)
+            facts = replace(facts, users={user: there})
+        machine = Machine(
+            "web-01", Ssh("", username=user), bootstrap=Bootstrap(authorized_keys=wanted)
+        )
+        return list(plan_departed_keys([self.former], machine, facts, prune=prune))
+
+    def test_of_the_user_that_logs_in(self) -> None:
+        (step,) = self.plan("ssh-ed25519 AAAAours c", user="op", prune=True)
+        assert step.object == "authorized key of control for op"
+        assert [(c.function, c.arguments) for c in step.write] == [("remove_keys", ("op",))]
 
     def test_told_or_removed(self) -> None:
         held = "ssh-ed25519 AAAAmine me\nno-pty ssh-ed25519 AAAAours c\n"

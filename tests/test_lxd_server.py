@@ -16,7 +16,7 @@ from tasks.intent.kernel import kernel_of
 from tasks.intent.model import LxdHost, LxdServer, Pool, Ssh
 from tasks.intent.secret import Secret
 from tasks.lxd_server.plan import plan_lxd
-from tasks.lxd_server.trust import Controller
+from tasks.lxd_server.trust import TrustedClient
 from tasks.lxd_server.writes import OnHost, Request
 from tasks.onhost import on_host
 from tasks.ownership import created_by_us
@@ -111,7 +111,7 @@ def actual_host(spec: dict[str, Any]) -> HostFacts:
 @pytest.mark.parametrize("case", CASES, ids=[case["name"] for case in CASES])
 def test_plan(case: dict[str, Any], tmp_path: Path) -> None:
     pem = certificate("CONTROLLER") if case.get("controller", True) else None
-    controller = Controller("nornir-lxd-fleet@ctl", pem)
+    controller = TrustedClient("nornir-lxd-fleet@ctl", pem)
     prune = case.get("prune", False)
     wanted = wanted_host(case["wanted"], tmp_path / "secret")
     actual = actual_host(case["actual"])
@@ -140,7 +140,7 @@ def test_plan(case: dict[str, Any], tmp_path: Path) -> None:
 def test_what_is_done_over_ssh_comes_before_what_is_done_over_the_api(tmp_path: Path) -> None:
     bare = next(case for case in CASES if case["name"] == "a bare host, nothing installed")
     wanted = wanted_host(bare["wanted"], tmp_path / "secret")
-    controller = Controller("c", certificate("CONTROLLER"))
+    controller = TrustedClient("c", certificate("CONTROLLER"))
     plan = plan_lxd(wanted, actual_host(bare["actual"]), controller, prune=False)
     kinds = [type(step.write) for step in plan.steps]
     assert kinds == [OnHost] * 4 + [Request] * 2
@@ -151,7 +151,7 @@ def test_a_new_pool_carries_our_mark_and_an_existing_one_is_not_marked(tmp_path:
         {"pools": {"default": {"driver": "dir", "config": {"rsync.bwlimit": "1MB"}}}},
         tmp_path / "secret",
     )
-    controller = Controller("c", certificate("CONTROLLER"))
+    controller = TrustedClient("c", certificate("CONTROLLER"))
     ready = {"trusted": ["CONTROLLER"], "clients": {"root": "CONTROLLER"}}
     created = plan_lxd(wanted, actual_host(ready), controller, prune=False).steps[0].write
     there = actual_host({**ready, "pools": {"default": {"driver": "dir"}}})

@@ -19,7 +19,7 @@ from tasks.images.prepared import (
     starts_from,
 )
 from tasks.intent.model import Bootstrap, Container, Image, Profile, Ssh
-from tasks.ownership import CREATED_KEY
+from tasks.ownership import BUILDER_KEY, CREATED_KEY
 from tasks.prepared import plan_prepared
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "prepared.yaml").read_text())
@@ -55,13 +55,17 @@ def test_plan(case: dict[str, Any]) -> None:
     there = [container(name, []) for name in case.get("there", [])]
     instances = {c.name: {"name": c.name, "config": {}} for c in there}
     for name, ours in case.get("left", {}).items():
-        instances[name] = {"name": name, "config": {CREATED_KEY: name} if ours else {}}
+        builder = {BUILDER_KEY: name} if ours else {}
+        instances[name] = {"name": name, "config": {CREATED_KEY: name, **builder}}
     plan = plan_prepared(
         [*there, *new],
         {"plain": Image("plain", prepare=True, prepare_days=case.get("days"))},
         {},
         facts_of(recipes[0], case.get("has", {}), instances),
-        others={n: facts_of(recipes[0], has, {}) for n, has in case.get("others", {}).items()},
+        others={
+            name: facts_of(recipes[0], has, {c: {} for c in case.get("elsewhere", [])})
+            for name, has in case.get("others", {}).items()
+        },
         now=NOW,
     )
     names = dict(zip(recipes, ("RECIPE", "OTHER"), strict=False))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tasks.actual import LxdFacts
-from tasks.containers.migration import move, see_that_it_is_up
-from tasks.containers.restarting import restart_in_turn
+from tasks.containers.migration import move, move_back
+from tasks.containers.restarting import out_of_service, see_that_it_is_up
 from tasks.containers.step import ContainerWrite
-from tasks.containers.writes import apply_steps
+from tasks.containers.writes import apply_steps, restart
 from tasks.errors import FleetError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.images.targets import targets_of
@@ -29,20 +29,30 @@ def carry_out(
     ``api`` is of the LXD host that the container is declared on; ``force`` stops hard what does not
     shut down by itself.
     """
-    for step in plan.steps:
-        if step.action == "move":
-            move(run, container, step.write.host, force=force)
-        elif step.action == "restart":
-            restart_in_turn(api, run, container, force=force)
+    source = next((step.write.host for step in plan.steps if step.action == "move"), "")
+    steps = [step for step in plan.steps if step.action != "move"]
+    if source:
+        with out_of_service(run, container):
+            move(run, container, source, force=force)
+            try:
+                apply_steps(api, [step for step in steps if not step.write.host], force=force)
+                see_that_it_is_up(run, container)
+            except FleetError as error:
+                raise move_back(run, container, source, error) from error
+        steps = [step for step in steps if step.write.host]
+    for step in steps:
+        if step.action == "restart":
+            with out_of_service(run, container):
+                restart(api, container.name, force=force)
+                see_that_it_is_up(run, container)
         elif step.write.host:
-            _let_go_there(run, container, step)
+            see_that_it_is_up(run, container)
+            _let_go_there(run, step)
         else:
             apply_steps(api, [step], force=force)
 
 
-def _let_go_there(run: Run, container: Container, step: Step[ContainerWrite]) -> None:
-    """Only what is up again where it belongs is let go of where it was."""
-    see_that_it_is_up(run, container)
+def _let_go_there(run: Run, step: Step[ContainerWrite]) -> None:
     there = run.hosts[step.write.host]
     apply_steps(api_of(there), [step])
     lxd_facts_of(there, fresh=True)

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 
 from tasks.actual import Json, LxdFacts
+from tasks.containers.remembered import MOVING
 from tasks.containers.step import ContainerWrite
 from tasks.ownership import created_by_us, mark_of
 from tasks.plan import Plan, Step
@@ -44,7 +45,7 @@ def plan_departed(
             continue
         if place is not None:
             notes.append(f"container {name} is here and declared on {place}")
-        elif prune:
+        elif prune or _half_moved(instance):
             steps += _retirement(name, instance, facts.instances, today)
         else:
             notes.append(
@@ -57,6 +58,12 @@ def _half_retired(instance: Json) -> bool:
     """Whether a run renamed it and was killed before it let go: the mark is its name before."""
     name, before = str(instance["name"]), mark_of(instance)
     return bool(before and RETIRED.search(name) and before.startswith(RETIRED.sub("", name)))
+
+
+def _half_moved(instance: Json) -> bool:
+    """Whether a move renamed it and was killed before it let go, which needs no asking again."""
+    config = instance.get("config") or {}
+    return MOVING in config and _half_retired(instance)
 
 
 def _retirement(

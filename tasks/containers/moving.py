@@ -14,17 +14,13 @@ from datetime import date
 
 from tasks.actual import Json, LxdFacts
 from tasks.containers.departed import free_name
+from tasks.containers.remembered import COPYING, MOVING
 from tasks.containers.step import ContainerWrite, container_step
 from tasks.containers.wanted import wanted_devices
+from tasks.errors import FleetError
 from tasks.intent.model import Container
-from tasks.ownership import CREATED_KEY
 from tasks.plan import Step, mapping_diff
 
-#: On the former instance: its name, the LXD host that it moves to, and its boot.autostart before
-#: (``-`` for none): a host that starts anew meanwhile must not start what runs elsewhere by then.
-MOVING = f"{CREATED_KEY}.moving"
-#: On the copy, until it is whole: its name.
-COPYING = f"{CREATED_KEY}.copying"
 AUTOSTART = "boot.autostart"
 
 
@@ -60,6 +56,11 @@ def find_elsewhere(
 
 def _moves(instance: Json, host: str) -> bool:
     return _remembered(instance, MOVING)[:2] == [str(instance["name"]), host]
+
+
+def begun_to_move(instance: Json) -> bool:
+    """Whether a run has begun to move an instance away, wherever to."""
+    return _remembered(instance, MOVING)[:1] == [str(instance["name"])]
 
 
 def is_half(instance: Json) -> bool:
@@ -106,18 +107,63 @@ def devices_of_copy(container: Container, instance: Json) -> dict[str, dict[str,
     return {**(instance.get("devices") or {}), **wanted_devices(container)}
 
 
+def see_that_it_can_move(container: Container, found: Elsewhere) -> None:
+    """See that all that a container works on comes along.
+
+    Raises :class:`FleetError` for a disk besides its root disk: a folder of the host or a volume
+    stays where it is, and the container would start with an empty one or not at all.
+    """
+    for name, device in devices_of_copy(container, found.instance).items():
+        if device.get("type") == "disk" and device.get("path") != "/" and device.get("source"):
+            raise FleetError(
+                f"container {container.name} is not moved from {found.source}: its disk {name} "
+                f"({device['source']}) stays there",
+                where=container.on,
+                remedy=f"bring what is in it to {container.on}, take the device out of the "
+                "inventory for the move, and declare it again",
+            )
+
+
 def config_while_moving(instance: Json, host: str) -> dict[str, str]:
     """The config keys that the former instance gets before it is stopped."""
-    words = (str(instance["name"]), host, autostart_of(instance) or "-")
+    ran = "running" if ran_before(instance) else "stopped"
+    words = (str(instance["name"]), host, autostart_of(instance) or "-", ran)
     return {MOVING: " ".join(words), AUTOSTART: "false"}
 
 
 def autostart_of(instance: Json) -> str:
     """Its ``boot.autostart`` before it was to be moved; "" where it had none."""
-    *_, before = _remembered(instance, MOVING) or [
-        str((instance.get("config") or {}).get(AUTOSTART) or "-")
-    ]
-    return before.replace("-", "")
+    words = _remembered(instance, MOVING)
+    before = words[2] if words else str((instance.get("config") or {}).get(AUTOSTART, "-"))
+    return "" if before == "-" else before
+
+
+def ran_before(instance: Json) -> bool:
+    """Whether it ran before it was to be moved."""
+    words = _remembered(instance, MOVING)
+    return words[3] == "running" if words else instance.get("status") != "Stopped"
+
+
+def write_back(instance: Json) -> ContainerWrite:
+    """The write after which an instance is as it was before it was to be moved."""
+    autostart = autostart_of(instance)
+    kept = {AUTOSTART: autostart} if autostart else {}
+    gone = (MOVING,) if autostart else (MOVING, AUTOSTART)
+    return ContainerWrite("update", str(instance["name"]), kept, without_config=gone)
+
+
+def given_up(container: Container, instance: Json) -> tuple[Step[ContainerWrite], Json]:
+    """The step for one that is declared again where a move of it had begun, and what it is then."""
+    write = write_back(instance)
+    config = {**(instance.get("config") or {}), **write.config}
+    after = {key: value for key, value in config.items() if key not in write.without_config}
+    step = container_step(
+        container,
+        write,
+        detail="a move of it had begun, and it is declared here",
+        diff=mapping_diff(instance.get("config") or {}, after, f"container {container.name}"),
+    )
+    return step, {**instance, "config": after}
 
 
 def config_of_copy(instance: Json) -> dict[str, str]:
@@ -137,4 +183,9 @@ def _carried(instance: Json) -> Iterator[tuple[str, str]]:
 
 
 def _remembered(instance: Json, key: str) -> list[str]:
-    return str((instance.get("config") or {}).get(key, "")).split()
+    """The words of what is remembered; none where somebody has changed them."""
+    words = str((instance.get("config") or {}).get(key, "")).split()
+    return words if len(words) == _WORDS[key] else []
+
+
+_WORDS = {MOVING: 4, COPYING: 1}

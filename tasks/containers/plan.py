@@ -18,11 +18,14 @@ from tasks.containers.extras import extras_of
 from tasks.containers.mending import act, plan_mending, said_profiles, waiting_keys
 from tasks.containers.moving import (
     Elsewhere,
+    begun_to_move,
     copy_of,
     find_elsewhere,
+    given_up,
     is_half,
     move_step,
     retirement,
+    see_that_it_can_move,
 )
 from tasks.containers.remembered import memory_of_names
 from tasks.containers.step import ContainerWrite, container_step
@@ -80,10 +83,14 @@ def plan_container(
     if found.names and not found.source:
         notes.append(f"container {container.name} is on {', '.join(found.names)} too")
     notes += _another_image(container, actual, facts)
+    back: tuple[Step[ContainerWrite], ...] = ()
+    if begun_to_move(actual):
+        step, actual = given_up(container, actual)
+        back = (step,)
     ours = created_by_us(actual)
     removed, left = extras_of(container, profiles, actual, everything=prune and ours)
     notes += left.notes(container.name, ours=ours)
-    steps = [*plan_mending(container, profiles, actual, removed)]
+    steps = [*back, *plan_mending(container, profiles, actual, removed)]
     if found.source:  # what a killed run did not come to
         steps.append(retirement(container, found, today or date.today()))
     waiting = waiting_keys(container, actual, steps)
@@ -131,6 +138,7 @@ def _move(
     prune: bool,
 ) -> Plan[ContainerWrite]:
     """From the instance on another host to what is declared here: moved, then mended."""
+    see_that_it_can_move(container, found)
     copy = copy_of(container, found.instance)
     ours = created_by_us(found.instance)
     removed, left = extras_of(container, profiles, copy, everything=prune and ours)

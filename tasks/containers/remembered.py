@@ -19,6 +19,12 @@ FILLED_IN = ("volatile.", "image.")
 CONFIG = f"{CREATED_KEY}.config"
 DEVICES = f"{CREATED_KEY}.devices"
 RESTART = f"{CREATED_KEY}.restart"
+#: On the former instance of one that moves: its name, the LXD host that it moves to, its
+#: boot.autostart before (``-`` for none), and whether it ran. A host that starts anew meanwhile
+#: must not start what runs elsewhere by then.
+MOVING = f"{CREATED_KEY}.moving"
+#: On the copy, until it is whole: its name.
+COPYING = f"{CREATED_KEY}.copying"
 
 
 def set_by_us(instance: Json, key: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from tasks.actual import MachineFacts
 from tasks.controllers.identity import Identity
+from tasks.intent.model import Machine
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT
 from tasks.machine.paths import ROOT_KEYS
@@ -13,28 +14,39 @@ from tasks.plan import Step, text_diff
 
 
 def plan_departed_keys(
-    former: Collection[Identity], wanted: Collection[str], actual: MachineFacts, *, prune: bool
+    former: Collection[Identity], machine: Machine, actual: MachineFacts, *, prune: bool
 ) -> Iterator[Step[Calls] | str]:
-    """A step, or without ``prune`` a note, for each key that root of a machine still lets in.
+    """A step, or without ``prune`` a note, for each key that a machine still lets in: as root, or
+    as the user that logs in there.
 
     Arguments:
         former: those that are controllers no longer.
-        wanted: the public keys that the machine has for other reasons.
+        machine: with all keys that it has for other reasons.
     """
-    held = actual.files.get(ROOT_KEYS, ABSENT).text.splitlines()
-    others = {_key(line) for line in wanted}
-    for identity in former:
-        key = _key(identity.public_key or "")
-        line = next((line for line in held if key and key in line.split()), None)
-        if line is None or key in others:
-            continue
-        what = f"authorized key of {identity.name}"
-        if prune:
-            call = Call("remove_keys", ("root",), f"{key}\n".encode())
-            diff = text_diff(line, "", "authorized keys of root")
-            yield Step("remove", what, (call,), "it is no controller any more", diff)
-        else:
-            yield f"{what} is let in, and it is no controller any more; --prune removes it"
+    held = {"root": actual.files.get(ROOT_KEYS, ABSENT).text.splitlines()}
+    log_in = machine.ssh.username
+    if log_in in actual.users:
+        held.setdefault(log_in, list(actual.users[log_in].keys))
+    users = {user.name: user.keys for user in machine.configure.users}
+    wanted = {"root": (*machine.bootstrap.authorized_keys, *users.get("root", ()))}
+    for user, lines in held.items():
+        others = {_key(line) for line in wanted.get(user, users.get(user, ()))}
+        for identity in former:
+            key = _key(identity.public_key or "")
+            line = next((line for line in lines if key and key in line.split()), None)
+            if line is not None and key not in others:
+                yield _departed(identity, key, line, user, prune=prune)
+
+
+def _departed(
+    identity: Identity, key: str, line: str, user: str, *, prune: bool
+) -> Step[Calls] | str:
+    what = f"authorized key of {identity.name}" + ("" if user == "root" else f" for {user}")
+    if not prune:
+        return f"{what} is let in, and it is no controller any more; --prune removes it"
+    call = Call("remove_keys", (user,), f"{key}\n".encode())
+    diff = text_diff(line, "", f"authorized keys of {user}")
+    return Step("remove", what, (call,), "it is no controller any more", diff)
 
 
 def _key(line: str) -> str:

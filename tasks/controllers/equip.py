@@ -16,6 +16,7 @@ from tasks.machine.change import Calls
 from tasks.plan import Step
 from tasks.run import Run, run_of
 from tasks.transport import known_host_keys
+from tasks.waves import controlling
 
 
 def controller_steps(
@@ -27,8 +28,7 @@ def controller_steps(
     Raises :class:`FleetError` where the wheels are not here.
     """
     run = run_of(host)
-    former, wanted = former_controllers(run), machine.bootstrap.authorized_keys
-    departed = plan_departed_keys(former, wanted, facts, prune=prune)
+    departed = plan_departed_keys(former_controllers(run), machine, facts, prune=prune)
     controller = machine.controller
     if controller is None:
         return list(departed)
@@ -37,17 +37,18 @@ def controller_steps(
     equipment = Equipment(
         wheels_in(controller.wheels, machine.name),
         tuple(dict.fromkeys((*keys_of_controllers(run), *keys))),
-        _host_keys(run, controller),
+        _host_keys(run, machine, controller),
     )
     return [*departed, *plan_controller(machine, controller, equipment, facts)]
 
 
-def _host_keys(run: Run, controller: Controller) -> dict[str, list[str]]:
+def _host_keys(run: Run, machine: Machine, controller: Controller) -> dict[str, list[str]]:
     """The SSH host keys that a controller is handed; from inside, this run's are its own.
 
     In a dry run something stands for those of containers that are still to be bootstrapped.
     """
-    if str(run.state.known_hosts) == controller.known_hosts:
+    inside = machine.name in controlling(run.intent)
+    if inside and str(run.state.known_hosts) == controller.known_hosts:
         return {}
     found: dict[str, list[str]] = {}
     for name, host in run.hosts.items():

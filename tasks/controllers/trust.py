@@ -10,7 +10,12 @@ from nornir.core.task import Result, Task
 from tasks.actual import HostFacts
 from tasks.controllers.known import former_controllers, known_controllers
 from tasks.facts.host import facts_of
-from tasks.lxd_server.trust import Controller, former_certificates, plan_trust
+from tasks.lxd_server.trust import (
+    TrustedClient,
+    departed_certificates,
+    former_certificates,
+    plan_trust,
+)
 from tasks.lxd_server.writes import LxdWrite, OnHost
 from tasks.onhost import on_host
 from tasks.outcome import converge
@@ -75,17 +80,26 @@ def _wanted(
         if identity is None or not (identity.certificate or dry):
             yield f"controller {machine.name} is not known yet: trusted once it is bootstrapped"
             continue
-        controller = Controller(identity.trust_name, identity.certificate)
+        controller = TrustedClient(identity.trust_name, identity.certificate)
         yield from _with(controller, plan_trust(facts, controller))
         if identity.trust_name != _own_name():
             yield from _with(controller, former_certificates(facts, controller, prune))
 
 
 def _departed(run: Run, facts: HostFacts, *, prune: bool) -> Iterator[Step[TrustWrite] | str]:
+    """What was trusted under its name, and its certificate under any other. A machine that was
+    renamed may have kept either, and is a controller still."""
+    known = known_controllers(run)
+    names = {_own_name(), *(identity.trust_name for identity in known)}
+    kept = {identity.certificate for identity in known}
     for identity in former_controllers(run):
-        controller = Controller(identity.trust_name, None)
-        if identity.trust_name != _own_name():
-            yield from _with(controller, former_certificates(facts, controller, prune))
+        certificate = identity.certificate
+        departed = TrustedClient(identity.trust_name, certificate)
+        by_name = TrustedClient(identity.trust_name, certificate if certificate in kept else None)
+        if identity.trust_name not in names:
+            yield from _with(by_name, former_certificates(facts, by_name, prune))
+        if certificate not in kept:
+            yield from _with(departed, departed_certificates(facts, departed, prune))
 
 
 def _own_name() -> str:
@@ -94,7 +108,7 @@ def _own_name() -> str:
 
 
 def _with(
-    controller: Controller, found: Iterator[Step[LxdWrite] | str] | Iterator[Step[LxdWrite]]
+    controller: TrustedClient, found: Iterator[Step[LxdWrite] | str] | Iterator[Step[LxdWrite]]
 ) -> Iterator[Step[TrustWrite] | str]:
     for one in found:
         if isinstance(one, str):

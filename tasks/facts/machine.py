@@ -84,7 +84,7 @@ def why_not_foreseen(host: Host) -> str:
         return ""
     instance = lxd_facts_of(run.hosts[container.on]).instances.get(container.name)
     if instance is None:
-        places = [h for h, f in run.facts.items() if container.name in f.lxd.instances]
+        places = [h for h, f in list(run.facts.items()) if container.name in f.lxd.instances]
         moved = "what there is to do inside is seen once it is moved"
         return f"it is on {', '.join(places)}: {moved}" if places else ""
     if _runs(instance):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nornir.core.inventory import Host
 
-from tasks.errors import LxdError
+from tasks.errors import FleetError, LxdError
 from tasks.lxd_api.connection import api_of
 from tasks.ownership import image_mark
 from tasks.run import run_of
@@ -31,6 +31,14 @@ def copy_image(target: Host, source: str, fingerprint: str) -> None:
         return
     run = run_of(target)
     there = run.intent.lxd_hosts[source]
+    try:
+        secret = api_of(run.hosts[source]).image_secret(fingerprint)
+    except FleetError as error:
+        raise LxdError(
+            f"it cannot be copied from {source}: {error.what}",
+            where=target.name,
+            remedy=error.remedy,
+        ) from error
     body = {
         "source": {
             "type": "image",
@@ -39,7 +47,7 @@ def copy_image(target: Host, source: str, fingerprint: str) -> None:
             "server": f"https://{there.api_address}",
             "certificate": run.facts[source].lxd.certificate or "",
             "fingerprint": fingerprint,
-            "secret": api_of(run.hosts[source]).image_secret(fingerprint),
+            "secret": secret,
         },
         "auto_update": False,
         "properties": image_mark(target.name),

@@ -160,19 +160,16 @@ def _download(api: LxdApi, host: str, image: Image) -> str:
             "server": image.server,
             "alias": image.alias or image.name,
         },
-        "aliases": [{"name": image.name, "description": ""}],
         "auto_update": True,
         "properties": image_mark(host),
     }
     try:
-        return str(api.post("/1.0/images", body, deadline=DEADLINE)["fingerprint"])
+        fingerprint = str(api.post("/1.0/images", body, deadline=DEADLINE)["fingerprint"])
     except LxdError as error:
-        if "lias already exists" in error.what:
-            # an earlier run was killed and LXD went on with its download
-            alias, _ = api.get(f"/1.0/images/aliases/{image.name}")
-            return str(alias["target"])
         raise LxdError(
             f"it cannot be fetched from {image.server}: {error.what}",
             where=host,
             remedy="look whether the host reaches the image server and the server has that alias",
         ) from error
+    api.point_alias(image.name, fingerprint)
+    return fingerprint

@@ -142,7 +142,8 @@ class _Files:
             if secret:
                 self._wrong(path, "is no text", "refer to a file of text (UTF-8)")
             return None
-        if not secret and "PRIVATE KEY-----" in text.partition("\n")[0]:
+        private = "PRIVATE KEY-----" in text or text.startswith("PuTTY-User-Key-File")
+        if private and not secret:
             return None
         return File(there, text, mode="0644" if open_to_all and not secret else "0600")
 

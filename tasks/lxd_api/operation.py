@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from tasks.errors import DeadlineError, LxdError, LxdNotFoundError
+from tasks.intent.secret import hide
 from tasks.lxd_api.session import Json, LxdSession
 
 #: Seconds that one request waits for a background operation; a wait goes on with the next one.
@@ -40,7 +41,7 @@ def follow(session: LxdSession, operation: str, what: str, until: float) -> Any:
         if state["status_code"] == SUCCESS:
             return state["metadata"]
         if state["status_code"] not in RUNNING:
-            said = state.get("err") or state.get("status")
+            said = hide(str(state.get("err") or state.get("status")))
             raise LxdError(f"{what} failed in LXD: {said}", where=session.where)
 
 

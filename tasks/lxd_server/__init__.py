@@ -16,7 +16,7 @@ from tasks.facts.host import facts_of
 from tasks.intent.secret import Secret
 from tasks.lxd_api.connection import api_of
 from tasks.lxd_server.plan import plan_lxd
-from tasks.lxd_server.trust import Controller
+from tasks.lxd_server.trust import TrustedClient
 from tasks.lxd_server.writes import LxdWrite, Move, OnHost, Request
 from tasks.onhost import on_host, script_of
 from tasks.outcome import converge
@@ -83,10 +83,10 @@ def setup_lxd(task: Task, dry_run: bool | None = None, prune: bool = False) -> R
     return converge(task, "lxd", plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 
 
-def _controller(run: Run, *, create: bool) -> Controller:
+def _controller(run: Run, *, create: bool) -> TrustedClient:
     certificate = run.state.client_certificate(create=create)
     name = f"{CONTROLLER}{socket.gethostname()}"
-    return Controller(name, certificate.pem if certificate else None)
+    return TrustedClient(name, certificate.pem if certificate else None)
 
 
 def _pin(run: Run, host: Host, facts: HostFacts) -> None:

@@ -19,7 +19,7 @@ from tasks.lxd_server.package import (
     unforeseen,
 )
 from tasks.lxd_server.pools import plan_pool
-from tasks.lxd_server.trust import Controller, former_certificates, plan_trust
+from tasks.lxd_server.trust import TrustedClient, former_certificates, plan_trust
 from tasks.lxd_server.writes import LxdWrite, OnHost, Request
 from tasks.plan import Plan, Step, mapping_diff, text_diff
 
@@ -38,7 +38,7 @@ DEFAULTS = {
 
 
 def plan_lxd(
-    wanted: LxdHost, actual: HostFacts, controller: Controller, *, prune: bool
+    wanted: LxdHost, actual: HostFacts, controller: TrustedClient, *, prune: bool
 ) -> Plan[LxdWrite]:
     """The steps from LXD as it is, not installed perhaps, to LXD as the inventory intends it.
 

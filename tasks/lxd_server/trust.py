@@ -13,7 +13,7 @@ from tasks.plan import Step
 
 
 @dataclass(frozen=True)
-class Controller:
+class TrustedClient:
     """Who manages the fleet: the name and the client certificate that LXD shall trust.
 
     ``certificate`` is None where it is still to be made, as in a dry run before the first run.
@@ -28,7 +28,7 @@ class Controller:
         return fingerprint_of(self.certificate) if self.certificate else None
 
 
-def plan_trust(actual: HostFacts, controller: Controller) -> Iterator[Step[LxdWrite]]:
+def plan_trust(actual: HostFacts, controller: TrustedClient) -> Iterator[Step[LxdWrite]]:
     """The step to trust a controller, where LXD does not yet."""
     fingerprint = controller.fingerprint
     if fingerprint not in {entry["fingerprint"] for entry in actual.lxd.certificates}:
@@ -39,7 +39,7 @@ def plan_trust(actual: HostFacts, controller: Controller) -> Iterator[Step[LxdWr
 
 
 def former_certificates(
-    actual: HostFacts, controller: Controller, prune: bool
+    actual: HostFacts, controller: TrustedClient, prune: bool
 ) -> Iterator[Step[LxdWrite] | str]:
     """A step or a note for each certificate that a controller once had itself trusted with. One
     that was not remembered when it was trusted may be somebody else's."""
@@ -57,3 +57,25 @@ def former_certificates(
                 f"{what} ({fingerprint[:12]}) is trusted and no longer this controller's; "
                 "--prune removes it"
             )
+
+
+def departed_certificates(
+    actual: HostFacts, departed: TrustedClient, prune: bool
+) -> Iterator[Step[LxdWrite] | str]:
+    """A step or a note for the certificate of a machine that is a controller no longer, where we
+    had it trusted under another name than its last."""
+    fingerprint = departed.fingerprint
+    if fingerprint not in {entry["fingerprint"] for entry in actual.lxd.certificates}:
+        return
+    for line in sorted(actual.created):
+        kind, _, rest = line.partition(" ")
+        name, _, known = rest.rpartition(" ")
+        if kind != "trust" or known != fingerprint or name == departed.name:
+            continue
+        what = f"certificate {name}"
+        if prune:
+            write = OnHost("distrust", f"{name} {fingerprint}")
+            yield Step("distrust", what, write, f"{fingerprint[:12]}, of no controller any more")
+        else:
+            yield f"{what} ({fingerprint[:12]}) is trusted and no controller's; --prune removes it"
+        return

@@ -23,7 +23,7 @@ from tasks.intent.model import Configure, Container, Profile
 from tasks.lxd_api.connection import api_of
 from tasks.machine.change import Call, Calls, Clock, apply_calls
 from tasks.machine.paths import RESOLV_CONF
-from tasks.ownership import image_mark, marked
+from tasks.ownership import BUILDER_KEY, image_mark, marked
 from tasks.plan import Plan, Step
 from tasks.prepared.plan import BUILDER
 from tasks.run import run_of
@@ -124,7 +124,7 @@ def _creation(name: str, container: Container, profiles: Mapping[str, Profile]) 
     return ContainerWrite(
         "create",
         name,
-        marked(name, wanted_config(container, profiles)),
+        {**marked(name, wanted_config(container, profiles)), BUILDER_KEY: name},
         devices,
         profiles=container.profiles,
         image=container.image,

@@ -11,7 +11,7 @@ from tasks.actual import LxdFacts
 from tasks.images.prepared import prepared_aliases, prepared_image
 from tasks.images.targets import targets_of
 from tasks.intent.model import Container, Image, Profile
-from tasks.ownership import created_by_us
+from tasks.ownership import BUILDER_KEY
 from tasks.plan import Plan, Step, mapping_diff
 
 #: How the containers are called in which images are prepared.
@@ -56,7 +56,8 @@ def plan_prepared(
 
     Nothing is prepared where every container is there: it is for those that are created.
     """
-    new = (container for container in containers if container.name not in facts.instances)
+    everywhere = {name for lxd in (facts, *others.values()) for name in lxd.instances}
+    new = (container for container in containers if container.name not in everywhere)
     steps = [*_left(facts)]
     for alias, container in prepared_aliases(new, images, profiles).items():
         image = images[container.image]
@@ -70,7 +71,7 @@ def plan_prepared(
 
 def _left(facts: LxdFacts) -> Iterator[Step[PreparedWrite]]:
     for name, instance in facts.instances.items():
-        if name.startswith(BUILDER) and created_by_us(instance):
+        if (instance.get("config") or {}).get(BUILDER_KEY) == name:
             yield Step(
                 "delete",
                 f"container {name}",

@@ -90,9 +90,9 @@ def _tried(host: Host, step: Step[PreparedWrite]) -> str:
     """Carry out one step; what is to be said where it could not be, "" where it was."""
     try:
         _write(host, step.write)
-    except UnreachableError:
-        raise
     except FleetError as error:
+        if isinstance(error, UnreachableError) and error.where == host.name:
+            raise
         logger.warning("%s: %s", host.name, error, exc_info=error)
         return f"{step.object} is not prepared: {error}"
     return ""
