@@ -200,9 +200,9 @@ class _Provision:
         return legs
 
     def _prepares(self, host: str) -> bool:
-        """Whether some image of its containers is to be prepared; most fleets have none."""
-        images = (self.intent.images[c.image] for c in self.intent.containers_on(host))
-        return any(image.prepare for image in images)
+        """Whether an image of its selected containers is to be prepared; most fleets have none."""
+        containers = (c for c in self.intent.containers_on(host) if c.name in self.selected)
+        return any(self.intent.images[c.image].prepare for c in containers)
 
     def _controllers_first(self) -> None:
         """Every other machine lets the fleet's controllers in: their keys are there before that."""

@@ -12,6 +12,19 @@ from tests.lab import Lab, why_not
 from tests.object_fleet import ObjectFleet, lab_objects
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast ones come first; the demo keeps its hosts until other modules make them fresh."""
+    order = ("unit", "demo", "lab", "vm")
+
+    def place(item: pytest.Item) -> int:
+        marks = {mark.name for mark in item.iter_markers()}
+        kind = "vm" if "vm" in marks else "lab" if "lab" in marks else "unit"
+        demo = kind == "lab" and "demo" in getattr(item, "fixturenames", ())
+        return order.index("demo" if demo else kind)
+
+    items.sort(key=place)
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """Two real LXD hosts, up; taken down again if this session brought them up."""

@@ -45,7 +45,10 @@ def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
 WEB = Profile("obj-web", config={"boot.autostart": "false"}, devices=ROOT_DISK)
 ONE = lab_container("obj-one", config={"user.site": "ams"})
 #: Inside, once it is up: it does not obey when it is told to shut down.
-IGNORE_SHUTDOWN = "systemctl is-system-running --wait; systemctl mask halt.target poweroff.target"
+IGNORE_SHUTDOWN = (
+    "until [ -S /run/systemd/private ]; do sleep 0.1; done; "
+    "systemctl is-system-running --wait; systemctl mask halt.target poweroff.target"
+)
 TWO = lab_container("obj-two", profiles=("obj-web",), devices={})
 
 
