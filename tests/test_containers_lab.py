@@ -226,7 +226,7 @@ def test_a_restart_that_fails_leaves_the_other_of_the_pair_up(
     assert {record["status"] for record in records.values()} == {"failed"}
     messages = sorted(record["message"] for record in records.values())
     assert any("it does not restart" in message for message in messages)
-    assert any("not restarted: obj-" in message for message in messages)
+    assert any("left in service: obj-" in message for message in messages)
     assert [instance(objects, each.name)["last_used_at"] for each in pair] == started
     assert {instance(objects, each.name)["status"] for each in pair} == {"Running"}
     fleet.close()
