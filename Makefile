@@ -49,6 +49,7 @@ test-unit: setup
 
 bench: setup
 	$(RUN) -m tests.bench
+	$(RUN) -m tests.bench_ten
 	$(RUN) -m tests.bench_faults
 
 lint: setup
