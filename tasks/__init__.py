@@ -14,7 +14,13 @@ from tasks.facts.host import check_host, gather_facts
 from tasks.fleet import open_fleet
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
-from tasks.maintenance import check_health, maintain, upgrade_packages
+from tasks.maintenance import (
+    check_health,
+    maintain,
+    prune_snapshots,
+    take_snapshot,
+    upgrade_packages,
+)
 from tasks.picture import fleet_picture
 from tasks.prepared import prepare_images
 from tasks.profiles import compare_profiles, sync_profiles
@@ -39,11 +45,13 @@ __all__ = (
     "prepare_images",
     "prove_machine",
     "provision",
+    "prune_snapshots",
     "raise_containers",
     "setup_lxd",
     "sync_images",
     "sync_profiles",
     "sync_remotes",
+    "take_snapshot",
     "to_rows",
     "trust_controllers",
     "upgrade_packages",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tasks.maintenance import JOBS
+from tasks.maintenance.jobs import JOBS, REGULAR
 from tasks.outcome import PHASES
 
 
@@ -43,7 +43,10 @@ def maintain_options() -> argparse.ArgumentParser:
     """The options of ``maintain.py``."""
     parser = _parser("Regular upkeep of LXD hosts and containers, made for cron.")
     parser.add_argument(
-        "jobs", nargs="*", metavar="JOB", help=f"out of {', '.join(JOBS)}; all without any"
+        "jobs",
+        nargs="*",
+        metavar="JOB",
+        help=f"out of {', '.join(JOBS)}; without any the regular ones: {', '.join(REGULAR)}",
     )
     _add_running(parser)
     return parser

@@ -161,6 +161,7 @@ def test_the_runner_works_on_no_more_than_it_may() -> None:
     [
         ((), ["upgrade", "health"]),
         (("health",), ["health"]),
+        (("prune-snapshots", "snapshot"), ["snapshot", "prune-snapshots"]),
         (("health", "upgrade", "health"), ["upgrade", "health"]),
     ],
 )

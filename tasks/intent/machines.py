@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tasks.intent.merge import Layers
 from tasks.intent.model import (
@@ -13,6 +14,7 @@ from tasks.intent.model import (
     HealthCheck,
     Machine,
     Maintenance,
+    Retention,
     Ssh,
 )
 from tasks.intent.networks import attachments
@@ -37,11 +39,16 @@ def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -
             for check in data.get("health", [])
             for kind, argument in check.items()
         ),
-        maintenance=Maintenance(**data.get("maintenance", {})),
+        maintenance=_maintenance(data.get("maintenance", {})),
         apart=data.get("apart"),
         foreign=tuple(data.get("foreign", [])),
         data=data,
     )
+
+
+def _maintenance(data: Mapping[str, Any]) -> Maintenance:
+    rule = data.get("snapshots")
+    return Maintenance(**{**data, "snapshots": Retention(**rule) if rule is not None else None})
 
 
 def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:

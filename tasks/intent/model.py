@@ -335,11 +335,25 @@ class HealthCheck:
 
 
 @dataclass(frozen=True)
+class Retention:
+    """What is kept: the newest ``last``, and the newest of so many days and weeks."""
+
+    last: int = 1
+    daily: int = 0
+    weekly: int = 0
+
+
+@dataclass(frozen=True)
 class Maintenance:
-    """How maintenance goes through the fleet: at most ``batch`` machines at once on a host."""
+    """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
+
+    ``deadline`` are the seconds that an upgrade or a snapshot may take; ``snapshots`` says which of
+    a container's are kept, None that all are.
+    """
 
     batch: int = 2
     deadline: float = 900.0
+    snapshots: Retention | None = None
 
 
 @dataclass(frozen=True)

@@ -171,13 +171,27 @@ COMMON: Mapping[str, Value] = {
             }
         )
     ),
-    "maintenance": Table({"batch": integer(1, 1000, "a number of machines"), "deadline": SECONDS}),
+    "maintenance": Table(
+        {
+            "batch": integer(1, 1000, "a number of machines"),
+            "deadline": SECONDS,
+            "snapshots": OrNull(
+                Table(
+                    {
+                        "last": integer(1, 10000, "how many of the newest"),
+                        "daily": integer(0, 10000, "a number of days"),
+                        "weekly": integer(0, 10000, "a number of weeks"),
+                    }
+                )
+            ),
+        }
+    ),
     "apart": WORD,
     "controller": Table(
         {
             "wheels": FILE_PATH,
             "maintain": CRON_SCHEDULE,
-            "jobs": ListOf(choice("upgrade", "health")),
+            "jobs": ListOf(choice("snapshot", "upgrade", "prune-snapshots", "health")),
         }
     ),
     "images": MapOf(

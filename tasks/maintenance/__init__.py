@@ -3,6 +3,14 @@
 from tasks.maintenance.health import check_health
 from tasks.maintenance.jobs import JOBS
 from tasks.maintenance.maintain import maintain
+from tasks.maintenance.snapshots import prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 
-__all__ = ["JOBS", "check_health", "maintain", "upgrade_packages"]
+__all__ = [
+    "JOBS",
+    "check_health",
+    "maintain",
+    "prune_snapshots",
+    "take_snapshot",
+    "upgrade_packages",
+]

@@ -10,25 +10,40 @@ from nornir.core.task import Result
 
 from tasks.errors import UsageError
 from tasks.maintenance.health import check_health
+from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job: its Nornir task, and whether it changes machines."""
+    """A job: its Nornir task, whether it changes machines, and of which kinds they are.
+
+    ``regular`` is one that is done when no job is named, ``risky`` one after whose changes the
+    machine's health is looked at.
+    """
 
     task: Callable[..., Result]
     changes: bool
+    kinds: frozenset[str] = frozenset({"lxd", "container", "machine"})
+    regular: bool = False
+    risky: bool = False
 
+
+_CONTAINERS = frozenset({"container"})
 
 JOBS: Mapping[str, Job] = {
-    "upgrade": Job(upgrade_packages, changes=True),
-    "health": Job(check_health, changes=False),
+    TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
+    "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
+    PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
+    "health": Job(check_health, changes=False, regular=True),
 }
+
+#: What is done when no job is named.
+REGULAR = tuple(name for name, job in JOBS.items() if job.regular)
 
 
 def chosen(names: Collection[str]) -> dict[str, Job]:
-    """The jobs of these names in their order, all of them without any.
+    """The jobs of these names in their order, the regular ones without any.
 
     Raises :class:`UsageError` for an unknown one, with the nearest names.
     """
@@ -36,4 +51,4 @@ def chosen(names: Collection[str]) -> dict[str, Job]:
         if name not in JOBS:
             near = get_close_matches(name, JOBS) or list(JOBS)
             raise UsageError(f"unknown job {name}", remedy=f"did you mean {' or '.join(near)}?")
-    return {name: job for name, job in JOBS.items() if not names or name in names}
+    return {name: job for name, job in JOBS.items() if name in (names or REGULAR)}

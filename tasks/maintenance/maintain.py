@@ -36,14 +36,14 @@ def maintain(
     First every LXD host concerned is read (and locked, where a job changes something). Then each
     machine goes through the jobs: on each LXD host at most ``maintenance.batch`` containers at
     once and the host itself after them, of an ``apart`` group never two at once, the controlling
-    machine last. A machine that a job changed is checked for its health; where that or the job
+    machine last. A machine that a risky job changed is checked for its health; where that or a job
     fails, the others of its ``apart`` group are left alone. Containers that are stopped, and
     those of a host that cannot be reached, are skipped; where health is among the jobs, one that
     is declared running and does not has failed it.
 
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
-        jobs: names out of ``tasks.maintenance.JOBS``; all of them when empty.
+        jobs: names out of ``tasks.maintenance.JOBS``; the regular ones when empty.
         workers: machines at work at once, at most.
         on_result: called with each Nornir run's AggregatedResult.
 
@@ -161,9 +161,11 @@ class _Maintenance:
     def _jobs(self, task: Task, turn: Turn) -> Result:
         if turn.apart in self.broken:
             return self._left_alone(task, turn.apart)
-        legs = [Leg(name, job.task) for name, job in self.jobs.items()]
+        kind = self.intent.machine(task.host.name).kind
+        legs = [Leg(name, job.task) for name, job in self.jobs.items() if kind in job.kinds]
         result = walk(task, legs, self.report)
-        if result.changed and not result.failed and self.changes and "health" not in self.jobs:
+        risked = self.changes and any(job.risky for job in self.jobs.values())
+        if result.changed and not result.failed and risked and PHASE not in self.jobs:
             result = walk(task, [Leg("health", check_health)], self.report)
         if result.failed and self.changes and turn.apart:
             self.broken[turn.apart] = turn.name
