@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tasks.intent.merge import Layers
 from tasks.intent.model import (
     Attachment,
     Bootstrap,
+    BoundedCommand,
     HealthCheck,
     Machine,
     Maintenance,
@@ -39,16 +39,24 @@ def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -
             for check in data.get("health", [])
             for kind, argument in check.items()
         ),
-        maintenance=_maintenance(data.get("maintenance", {})),
+        maintenance=_maintenance(host, scope),
         apart=data.get("apart"),
         foreign=tuple(data.get("foreign", [])),
         data=data,
     )
 
 
-def _maintenance(data: Mapping[str, Any]) -> Maintenance:
-    rule = data.get("snapshots")
-    return Maintenance(**{**data, "snapshots": Retention(**rule) if rule is not None else None})
+def _maintenance(host: Layers, scope: Scope) -> Maintenance:
+    data = dict(host.data.get("maintenance", {}))
+    for key in ("drain", "undrain"):
+        command = data.get(key)
+        if command is not None and "run" not in command:
+            place = host.place("maintenance", key)
+            scope.mistakes.add(place, "says no command", "write run: COMMAND")
+        data[key] = BoundedCommand(**{"run": "", **command}) if command else None
+    if rule := data.get("snapshots"):
+        data["snapshots"] = Retention(**rule)
+    return Maintenance(**data)
 
 
 def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:
