@@ -12,9 +12,9 @@ from nornir.core.task import Result, Task
 from tasks.containers.restarting import out_of_service, see_that_it_is_up
 from tasks.containers.writes import restart
 from tasks.errors import DeadlineError, FleetError, ProofError
-from tasks.facts.host import facts_of
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
+from tasks.maintenance.carried import not_running, running_on
 from tasks.onhost import on_host
 from tasks.outcome import Status, failure, record, result_of
 from tasks.plan import Plan, Step
@@ -112,34 +112,21 @@ def _restart(host: Host, container: Container) -> None:
 def _reboot(host: Host, before: Boot, deadline: float) -> None:
     """Have a machine reboot and wait until it answers anew, with all that ran on it."""
     until = time.monotonic() + deadline
-    lxd = host.name in run_of(host).intent.lxd_hosts
-    ran = _running_on(host) if lxd else frozenset()
+    ran = running_on(host)
     shell_of(host).run(REBOOT, deadline=READ_DEADLINE).check(host.name, "having it reboot")
-    missing: frozenset[str] = frozenset()
-    answered = False
+    missing: frozenset[str] | None = None
     while time.monotonic() < until:
         time.sleep(PAUSE)
         _close(host)
         with suppress(FleetError):
-            if boot_of(host).id == before.id:
-                continue
-            answered = True
-            missing = ran - _running_on(host, fresh=True) if lxd else frozenset()
-            if not missing:
-                return
+            if boot_of(host).id != before.id:
+                missing = ran - running_on(host, fresh=True)
+                if not missing:
+                    return
     took = f"{deadline:g} s after it was told to reboot"
-    if answered:
-        raise ProofError(
-            f"these ran before its reboot and do not {took}: {', '.join(sorted(missing))}",
-            where=host.name,
-            remedy="look at: lxc list, and journalctl -u lxd or snap.lxd.daemon",
-        )
+    if missing:
+        raise not_running(host, missing, took)
     raise DeadlineError(f"it does not answer {took}", where=host.name, remedy="look at its console")
-
-
-def _running_on(host: Host, *, fresh: bool = False) -> frozenset[str]:
-    lxd = facts_of(host, fresh=fresh).lxd
-    return frozenset(n for n, each in lxd.instances.items() if each.get("status") == "Running")
 
 
 def _prove(host: Host, before: Boot) -> None:
