@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write ``text`` (as UTF-8) to a file of mode 0600 beside ``path``, then move it there.
+def replace_text(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Write ``text`` (as UTF-8) to a file of this mode beside ``path``, then move it there.
 
     Raises :class:`OSError` where that cannot be; the old file is then as it was.
     """
@@ -17,6 +17,7 @@ def replace_text(path: Path, text: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
+            os.fchmod(descriptor, mode)
             os.fsync(file.fileno())
         Path(temporary).replace(path)
     except BaseException:

@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,16 +20,25 @@ from nornir.core.task import AggregatedResult
 
 from tasks.errors import FleetError, InventoryError, LockedError, UsageError
 from tasks.fleet import open_fleet
+from tasks.intent.cron import maintain_words
 from tasks.intent.secret import hide
 from tasks.log import log_to
 from tasks.maintenance import maintain
-from tasks.options import maintain_options, provision_options, status_options
+from tasks.maintenance.jobs import chosen
+from tasks.options import (
+    INSTALL_CRON,
+    install_options,
+    maintain_options,
+    provision_options,
+    status_options,
+)
 from tasks.picture import fleet_picture
 from tasks.provision import provision
 from tasks.report import (
     EXIT_FAILED,
     EXIT_LOCKED,
     EXIT_OK,
+    EXIT_PENDING,
     EXIT_SIGNAL,
     EXIT_USAGE,
     Report,
@@ -37,9 +47,11 @@ from tasks.report import (
     write_private,
 )
 from tasks.run import Run, run_of
+from tasks.schedule import Entry, install_schedule, places_of_this_user, program_of
+from tasks.state import default_state_folder
 from tasks.status import status
 from tasks.terminal.nested import show_nested
-from tasks.terminal.present import present
+from tasks.terminal.present import present, show_plan
 from tasks.terminal.progress import Progress
 from tasks.terminal.streams import complain, standard_streams, tell
 
@@ -70,12 +82,20 @@ def provision_command(argv: Sequence[str] | None = None) -> int:
 
 @standard_streams()
 def maintain_command(argv: Sequence[str] | None = None) -> int:
-    """``maintain.py``: regular upkeep, for cron."""
-    args = maintain_options().parse_args(argv)
+    """``maintain.py``: regular upkeep, for cron; ``install-cron`` has cron call it."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words[:1] == [INSTALL_CRON]:
+        installing = install_options().parse_args(words[1:])
+        return _guarded(False, lambda: _install(installing))
+    parser = maintain_options()
+    args = parser.parse_args(words)
+    if INSTALL_CRON in args.jobs:
+        parser.error(f"{INSTALL_CRON} is the first word, its options follow")
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
         workers = nr.config.runner.options["num_workers"]
-        return maintain(nr, args.jobs, workers=workers, on_result=on_result)
+        limit = args.time_limit * 60 if args.time_limit else None
+        return maintain(nr, args.jobs, workers=workers, time_limit=limit, on_result=on_result)
 
     return _guarded(args.verbose, lambda: _run_locked("maintain", args, work))
 
@@ -109,6 +129,27 @@ def _guarded(verbose: bool, command: Callable[[], int]) -> int:
         known = isinstance(error, FleetError | OSError)
         complain(hide(str(error) if known else f"internal error: {error!r}; see -v"))
         return EXIT_FAILED
+
+
+def _install(args: argparse.Namespace) -> int:
+    run = run_of(open_fleet(args.inventory))
+    chosen(args.jobs)
+    name = run.intent.name
+    # links stay: the inventory may be one that a release changes
+    inventory = os.path.abspath(Path(args.inventory).expanduser())  # noqa: PTH100
+    program = program_of(sys.argv[0], sys.executable)
+    home = os.environ.get("XDG_STATE_HOME")  # which neither cron nor a timer would know
+    needed = home and run.state.path == default_state_folder(name)
+    entry = Entry(
+        name,
+        args.schedule,
+        maintain_words(program, inventory, args.jobs, time_limit=args.time_limit),
+        {"XDG_STATE_HOME": os.path.abspath(home)} if home and needed else {},  # noqa: PTH100
+    )
+    places = places_of_this_user()
+    plan = install_schedule(entry, places, systemd=args.systemd, dry_run=args.dry_run)
+    tell(lambda: show_plan(plan, dry_run=args.dry_run))
+    return EXIT_PENDING if args.dry_run and plan.changed else EXIT_OK
 
 
 def _show(args: argparse.Namespace) -> int:

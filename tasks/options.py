@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from tasks.maintenance.jobs import JOBS, REGULAR
 from tasks.outcome import PHASES
+
+#: The first word of ``maintain.py`` that is no job.
+INSTALL_CRON = "install-cron"
 
 
 def provision_options() -> argparse.ArgumentParser:
@@ -42,13 +46,28 @@ def provision_options() -> argparse.ArgumentParser:
 def maintain_options() -> argparse.ArgumentParser:
     """The options of ``maintain.py``."""
     parser = _parser("Regular upkeep of LXD hosts and containers, made for cron.")
-    parser.add_argument(
-        "jobs",
-        nargs="*",
-        metavar="JOB",
-        help=f"out of {', '.join(JOBS)}; without any the regular ones: {', '.join(REGULAR)}",
-    )
+    parser.epilog = f"Have cron call it: %(prog)s {INSTALL_CRON} --help"
+    _add_jobs(parser)
     _add_running(parser)
+    return parser
+
+
+def install_options() -> argparse.ArgumentParser:
+    """The options of ``maintain.py install-cron``."""
+    parser = argparse.ArgumentParser(
+        prog=f"{Path(sys.argv[0]).name} {INSTALL_CRON}",
+        description="Have cron, or a systemd timer, call maintain for the user who runs this.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--schedule",
+        required=True,
+        help='as crontab(5) has it: "30 4 * * *"; with --systemd as systemd.time(7): "*-*-* 04:30"',
+    )
+    _add_inventory(parser)
+    _add_jobs(parser)
+    parser.add_argument("--systemd", action="store_true", help="a timer instead of cron")
+    parser.add_argument("--dry-run", action="store_true", help="show the diff, change nothing")
     return parser
 
 
@@ -61,9 +80,7 @@ def status_options() -> argparse.ArgumentParser:
 
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
-    parser.add_argument(
-        "--inventory", default="inventory/demo", metavar="DIR", help="default: %(default)s"
-    )
+    _add_inventory(parser)
     parser.add_argument(
         "--limit",
         action="append",
@@ -99,6 +116,28 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--quiet", action="store_true", help="print nothing when nothing changed or failed"
     )
     loudness.add_argument("-v", "--verbose", action="store_true", help="show all nested results")
+
+
+def _add_inventory(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--inventory", default="inventory/demo", metavar="DIR", help="default: %(default)s"
+    )
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Which jobs, and for how long."""
+    parser.add_argument(
+        "jobs",
+        nargs="*",
+        metavar="JOB",
+        help=f"out of {', '.join(JOBS)}; without any the regular ones: {', '.join(REGULAR)}",
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=_positive,
+        metavar="MINUTES",
+        help="begin with no other machine after so many minutes; exit status 1 if any is left",
+    )
 
 
 def _positive(text: str) -> int:

@@ -92,7 +92,8 @@ class Report:
     """One run: ``started`` is ISO 8601 with its zone, ``seconds`` how long the whole run took.
 
     ``locked`` says that another run held a lock, ``interrupted`` is the number of the signal that
-    ended the run, None where none did. Machines are listed in the order of their declaration.
+    ended the run, None where none did, ``out_of_time`` says that machines were left undone because
+    of the time limit. Machines are listed in the order of their declaration.
     """
 
     runbook: str
@@ -103,6 +104,7 @@ class Report:
     seconds: float = 0.0
     locked: bool = False
     interrupted: int | None = None
+    out_of_time: bool = False
     _adding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def declare(self, name: str, kind: str, on: str | None = None) -> HostReport:
@@ -159,6 +161,12 @@ class Report:
         """Whether a machine failed or was unreachable."""
         return any(host.status in ("failed", "unreachable") for host in self.hosts.values())
 
+    @property
+    def ended(self) -> str:
+        """What ended the run before it was done, in words; empty where nothing did."""
+        signal = f"signal {self.interrupted}" if self.interrupted is not None else ""
+        return " and ".join(filter(None, (signal, "time limit" if self.out_of_time else "")))
+
     def seconds_by_phase(self) -> dict[str, float]:
         """Seconds spent in each phase over all machines, side by side or not, as they came."""
         spent: defaultdict[str, float] = defaultdict(float)
@@ -168,23 +176,24 @@ class Report:
         return {phase: round(seconds, 2) for phase, seconds in spent.items()}
 
     def exit_status(self) -> int:
-        """The run's exit status: 128 + signal, 4 locked, 1 failed, 3 pending in a dry run, 0."""
+        """The run's exit status: 128 + signal, 4 locked, 1 failed or left undone, 3 pending, 0."""
         if self.interrupted is not None:
             return EXIT_SIGNAL + self.interrupted
         if self.locked:
             return EXIT_LOCKED
-        if self.failed:
+        if self.failed or self.out_of_time:
             return EXIT_FAILED
         return EXIT_PENDING if self.dry_run and self.changed else EXIT_OK
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as ``--json`` writes it."""
+        """The report as ``--json`` writes it; ``ended`` is there where something ended the run."""
         return {
             "runbook": self.runbook,
             "inventory": self.inventory,
             "dry_run": self.dry_run,
             "started": self.started,
             "seconds": round(self.seconds, 2),
+            **({"ended": self.ended} if self.ended else {}),
             "summary": self.summary,
             "hosts": {name: host.to_dict() for name, host in self.hosts.items()},
         }

@@ -15,6 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tasks import log
 from tasks.certificate import fingerprint_of
 from tasks.errors import FleetError, LockedError, UsageError
 from tasks.log import log_to, quiet_libraries
@@ -231,3 +232,20 @@ def test_a_lock_that_is_held_already_is_held_on(tmp_path: Path) -> None:
             pass
     with StateFolder(tmp_path / "state").lock():
         pass
+
+
+def test_the_log_rotates_and_stays_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MAX_BYTES", 400)
+    folder = tmp_path / "logs"
+    old = os.umask(0)
+    try:
+        for number in range(30):  # a run each, and each goes on with the file of the last one
+            with log_to(folder, "maintain"):
+                logging.getLogger("tasks").info("run %d: %s", number, "x" * 120)
+    finally:
+        os.umask(old)
+    names = ["maintain.log", *(f"maintain.log.{number}" for number in range(1, log.KEPT + 1))]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    assert all(path.stat().st_size <= 400 for path in folder.iterdir())
+    assert {mode(path) for path in folder.iterdir()} == {0o600}
+    assert "run 29" in (folder / "maintain.log").read_text()

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import yaml
 
 from tasks.intent.controller import CURRENT, KEY, SETTINGS, STATES, TOOLS, WHEELS, Controller
+from tasks.intent.cron import file_name, maintain_words
 from tasks.intent.inventory import Inventory
 from tasks.intent.merge import Layers
 from tasks.intent.model import CronJob, File, Machine
@@ -76,13 +77,10 @@ def controller_of(
 
 def _cron(controller: Controller, written: Mapping[str, Any]) -> Iterator[CronJob]:
     if "maintain" in written:
-        words = [f"{CURRENT}/venv/bin/fleet-maintain", "--inventory", controller.inventory]
-        yield CronJob(
-            # cron.d ignores names with anything else
-            f"maintain-{re.sub('[^A-Za-z0-9_-]', '-', controller.environment)}",
-            written["maintain"],
-            shlex.join([*words, "--quiet", *written.get("jobs", [])]),
-        )
+        program = [f"{CURRENT}/venv/bin/fleet-maintain"]
+        words = maintain_words(program, controller.inventory, written.get("jobs", []))
+        name = f"maintain-{file_name(controller.environment)}"
+        yield CronJob(name, written["maintain"], shlex.join(words))
 
 
 class _Files:

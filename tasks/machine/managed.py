@@ -41,7 +41,7 @@ def managed_files(configure: Configure) -> Iterator[Managed]:
     if configure.sysctl:
         yield Managed("sysctl", "", _sysctl(configure))
     for job in configure.cron:
-        yield Managed("cron", job.name, _cron(job))
+        yield Managed("cron", job.name, cron_file(job))
 
 
 def sudoers_path(user: User) -> str:
@@ -66,13 +66,17 @@ def _sysctl(configure: Configure) -> File:
     return File(SYSCTL, HEADER + "".join(lines))
 
 
-def _cron(job: CronJob) -> File:
-    """The command is taken literally: cron would end it at its first percent sign."""
+def cron_file(job: CronJob) -> File:
+    """The file in cron.d that has this job."""
     path = f"/etc/cron.d/nornir-lxd-fleet-{job.name}"
     if job.absent:
         return File(path, absent=True)
-    command = job.command.replace("%", r"\%")
-    return File(path, f"{HEADER}{job.schedule} {job.user} {command}\n")
+    return File(path, f"{HEADER}{job.schedule} {job.user} {cron_command(job.command)}\n")
+
+
+def cron_command(command: str) -> str:
+    """A command taken literally: cron would end it at its first percent sign."""
+    return command.replace("%", r"\%")
 
 
 def repository_files(repository: Repository) -> list[File]:

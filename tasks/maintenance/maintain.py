@@ -30,6 +30,7 @@ def maintain(
     jobs: Collection[str] = (),
     *,
     workers: int = 20,
+    time_limit: float | None = None,
     on_result: Callable[[AggregatedResult], None] | None = None,
 ) -> Report:
     """Run maintenance jobs on the selected part of a fleet.
@@ -46,15 +47,18 @@ def maintain(
         nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
         jobs: names out of ``tasks.maintenance.JOBS``; the regular ones when empty.
         workers: machines at work at once, at most.
+        time_limit: seconds after which work on no other machine begins; those at work go through
+            all their jobs. None for no limit.
         on_result: called with each Nornir run's AggregatedResult.
 
     Returns the report; what goes wrong on a machine is in it, never raised. ``locked`` is set,
-    and nothing was done, where another run held an LXD host's lock.
+    and nothing was done, where another run held an LXD host's lock; ``out_of_time`` where machines
+    were left undone because of the time limit, which are skipped with that reason.
     Raises :class:`UsageError` for an unknown job.
     """
     wanted = chosen(jobs)
     with run_of(nr).state.lock():
-        return _Maintenance(nr, wanted, workers, on_result).run()
+        return _Maintenance(nr, wanted, workers, time_limit, on_result).run()
 
 
 class _Maintenance:
@@ -65,11 +69,14 @@ class _Maintenance:
         nr: Nornir,
         jobs: dict[str, Job],
         workers: int,
+        time_limit: float | None,
         on_result: Callable[[AggregatedResult], None] | None,
     ) -> None:
         self.nr = nr
         self.jobs = jobs
         self.workers = workers
+        self.started = time.monotonic()
+        self.time_limit = time_limit
         self.on_result = on_result
         self.shared = run_of(nr)
         self.intent = self.shared.intent
@@ -81,7 +88,6 @@ class _Maintenance:
 
     def run(self) -> Report:
         """Check the LXD hosts, then all machines in their turns."""
-        started = time.monotonic()
         hosts = [name for name in self.report.hosts if name in self.intent.lxd_hosts]
         self._run_on(hosts, self.nr, self._check)
         if not self.report.locked:
@@ -91,11 +97,19 @@ class _Maintenance:
             def go(task: Task) -> Result:
                 return self._jobs(task, turns[task.host.name])
 
-            self._run_on(machines, self.nr.with_runner(TurnRunner(turns, self.workers)), go)
+            runner = TurnRunner(turns, self.workers, self._ending)
+            self._run_on(machines, self.nr.with_runner(runner), go)
         for name, host in self.report.hosts.items():
             host.exchanges = self.shared.exchanges.get(name)
-        self.report.seconds = time.monotonic() - started
+        self.report.seconds = time.monotonic() - self.started
         return self.report
+
+    def _ending(self) -> bool:
+        """Whether no machine is begun with any more."""
+        return self.shared.stop.is_set() or self._late()
+
+    def _late(self) -> bool:
+        return self.time_limit is not None and time.monotonic() - self.started >= self.time_limit
 
     def _run_on(
         self, machines: Collection[str], nr: Nornir, task: Callable[[Task], Result]
@@ -108,6 +122,8 @@ class _Maintenance:
                 self.on_result(result)
 
     def _check(self, task: Task) -> Result:
+        if self._late() and not self.shared.stop.is_set():
+            return self._left_undone(task, "check")
         return walk(task, [Leg("check", self._read)], self.report)
 
     def _read(self, task: Task) -> Result:
@@ -162,6 +178,8 @@ class _Maintenance:
     def _jobs(self, task: Task, turn: Turn) -> Result:
         if turn.apart in self.broken:
             return self._left_alone(task, turn.apart)
+        if self._late() and not self.shared.stop.is_set():
+            return self._left_undone(task, next(iter(self.jobs)))
         kind = self.intent.machine(task.host.name).kind
         legs = [Leg(name, job.task) for name, job in self.jobs.items() if kind in job.kinds]
         result = walk(task, legs, self.report)
@@ -172,11 +190,24 @@ class _Maintenance:
             self.broken[turn.apart] = turn.name
         return result
 
+    def _left_undone(self, task: Task, phase: str) -> Result:
+        """A machine that the run does not come to any more."""
+        self.report.out_of_time = True
+        reason = f"the time limit of {in_minutes(self.time_limit or 0)} was over"
+        self.report.add(task.host.name, record(phase, "skipped", message=reason))
+        return Result(host=task.host, result=reason)
+
     def _left_alone(self, task: Task, apart: str) -> Result:
         reason = f"{self.broken[apart]} of its group {apart} failed, this one is left alone"
         first = next(iter(self.jobs))
         self.report.add(task.host.name, record(first, "skipped", message=reason))
         return Result(host=task.host, result=reason)
+
+
+def in_minutes(seconds: float) -> str:
+    """Seconds as minutes, in words."""
+    minutes = seconds / 60
+    return f"{minutes:g} minute{'' if minutes == 1 else 's'}"
 
 
 def why_not(container: Container, facts: HostFacts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 from nornir.core.inventory import Host
@@ -14,10 +14,20 @@ from tasks.maintenance.turns import Turn, next_turns
 class TurnRunner:
     """Runs a task on all hosts in threads, in the order of :func:`next_turns`."""
 
-    def __init__(self, turns: Mapping[str, Turn], num_workers: int = 20) -> None:
-        """``turns`` has an entry for each host; at most ``num_workers`` work at once."""
+    def __init__(
+        self,
+        turns: Mapping[str, Turn],
+        num_workers: int = 20,
+        ending: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``turns`` has an entry for each host; at most ``num_workers`` work at once.
+
+        Once ``ending`` is true it stays so, and the task does nothing any more on a host that it
+        has not begun with: those that wait get it at once, since turns mean nothing any more.
+        """
         self.turns = turns
         self.num_workers = num_workers
+        self.ending = ending
 
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """All hosts' results, when the last one is done."""
@@ -26,8 +36,10 @@ class TurnRunner:
         running: dict[Future[MultiResult], str] = {}
         with ThreadPoolExecutor(self.num_workers) as pool:
             while waiting or running:
-                for name in next_turns(self.turns, list(waiting), running.values()):
-                    if len(running) < self.num_workers:
+                ending = self.ending()
+                names = list(waiting)
+                for name in names if ending else next_turns(self.turns, names, running.values()):
+                    if ending or len(running) < self.num_workers:
                         running[pool.submit(task.copy().start, waiting.pop(name))] = name
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:

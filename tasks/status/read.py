@@ -13,6 +13,7 @@ from tasks.profiles import compare_across
 from tasks.report import now
 from tasks.run import run_of
 from tasks.status.compare import host_status
+from tasks.status.history import read_history
 from tasks.status.report import StatusReport
 
 
@@ -25,7 +26,8 @@ def status(nr: Nornir) -> StatusReport:
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` holds here.
 
-    Returns the report; a host that does not answer is in it as such.
+    Returns the report; a host that does not answer is in it as such. What the last runs did to
+    these machines comes from this controller's own reports.
     """
     started, began = now(), time.monotonic()
     run = run_of(nr)
@@ -50,6 +52,8 @@ def status(nr: Nornir) -> StatusReport:
         for name, results in part.run(task=read, name="read", on_failed=True).items():
             if results.exception:
                 problems[name] = f"internal error: {results.exception}"
+    told_of = [n for n in run.intent.names() if n in shown or n in names]
+    history = read_history(run.state.reports, told_of)
     facts = {name: run.facts[name] for name in names if name in run.facts}
     return StatusReport(
         inventory=run.intent.name,
@@ -61,4 +65,5 @@ def status(nr: Nornir) -> StatusReport:
         ),
         profiles=compare_across(run.intent, facts),
         machines={m.name: m.ssh.hostname for m in run.intent.machines.values()},
+        history=history,
     )

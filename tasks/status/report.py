@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.profiles import ProfileComparison
 from tasks.report import EXIT_FAILED, EXIT_OK
+from tasks.status.history import History
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class StatusReport:
     hosts: tuple[HostStatus, ...] = ()
     profiles: tuple[ProfileComparison, ...] = ()
     machines: Mapping[str, str] = field(default_factory=dict)
+    history: History = field(default_factory=History)
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain dicts and lists; hosts, profiles and containers by name."""
@@ -96,6 +98,7 @@ class StatusReport:
             "hosts": hosts,
             "profiles": profiles,
             "machines": dict(self.machines),
+            "history": self.history.to_dict(),
         }
 
     def exit_status(self) -> int:

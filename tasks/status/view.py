@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.profiles import ProfileComparison
+from tasks.status.history_view import changes_of, runs_of
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, StatusReport
 from tasks.terminal.words import clean
 
@@ -53,6 +54,10 @@ def as_view(report: StatusReport) -> RenderableType:
     profiles = list(_profiles(report))
     if profiles:
         parts.append(_pairs([("profiles", profile) for profile in profiles]))
+    past = [("last runs", line) for line in runs_of(report.history)]
+    past += [("last changed", line) for line in changes_of(report.history)]
+    if past:
+        parts.append(_pairs(past))
     parts.append(_text(f"{report.inventory}: {_count(report)}; read in {report.seconds:.1f}s"))
     return Group(*parts)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sys
-from typing import TextIO
+from typing import Any, TextIO
 
+from tasks.plan import Plan
 from tasks.report import Report
-from tasks.terminal.words import as_text
+from tasks.terminal.mail import as_mail
+from tasks.terminal.words import as_text, clean
 
 
 def present(report: Report, *, quiet: bool = False, stream: TextIO | None = None) -> None:
     """Write a report to ``stream`` or standard output: a table with colours when a terminal.
 
-    With ``quiet`` nothing at all is written when nothing changed and nothing failed, and what is
-    as wanted is left out otherwise.
+    With ``quiet`` nothing at all is written when nothing changed and nothing failed, and nothing
+    ended the run before it was done; otherwise what is as wanted is left out, and a pipe gets the
+    body of a mail.
     """
-    if quiet and not report.changed and not report.failed:
+    if quiet and not (report.changed or report.failed or report.ended):
         return
     stream = stream or sys.stdout
     if stream.isatty():
@@ -24,7 +27,26 @@ def present(report: Report, *, quiet: bool = False, stream: TextIO | None = None
 
         print_table(report, stream, quiet=quiet)
     else:
-        text = as_text(report, quiet=quiet) + "\n"
-        encoding = stream.encoding or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        stream.flush()
+        text = (as_mail(report) if quiet else as_text(report)) + "\n"
+        _write(text, stream)
+
+
+def show_plan(plan: Plan[Any], *, dry_run: bool, stream: TextIO | None = None) -> None:
+    """Write what was done on this machine, or in a dry run would be, as plain lines."""
+    stream = stream or sys.stdout
+    lines = []
+    for step in plan.steps:
+        lines.append(f"{step.action} {step.object}" + (f" ({step.detail})" if step.detail else ""))
+        lines += [f"  {line}" for line in step.diff.splitlines()]
+    if not plan.changed:
+        lines.append(f"nothing to change: {plan.reason}")
+    elif dry_run:
+        lines.append("dry run, nothing was changed")
+    _write("".join(f"{clean(line)}\n" for line in [*lines, *plan.notes]), stream)
+
+
+def _write(text: str, stream: TextIO) -> None:
+    """Write text to a stream that may not know all of its characters."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+    stream.flush()

@@ -20,12 +20,10 @@ STYLES = {
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def as_text(report: Report, *, quiet: bool = False) -> str:
+def as_text(report: Report) -> str:
     """A report as plain lines: LXD hosts, under each its containers, then the other machines."""
     lines = []
     for depth, host in grouped(report):
-        if quiet and not newsworthy(host):
-            continue
         indent = "  " * depth
         lines.append(f"{indent}{host.name} {label(host, report.dry_run)} {host.seconds:.1f}s")
         for phase in host.phases:
@@ -89,16 +87,21 @@ def what_happened(host: HostReport, phase: Record) -> str:
     return clean("; ".join(part for part in (", ".join(steps), message) if part))
 
 
-def totals(report: Report) -> str:
-    """How the run ended, in one line."""
+def count(report: Report) -> dict[str, int]:
+    """How many machines ended how, by label; those that none did are left out."""
     labels = [label(host, report.dry_run) for host in report.hosts.values()]
     order = ("ok", "changed", "pending", "failed", "unreachable", "skipped")
-    counts = [f"{labels.count(each)} {each}" for each in order if each in labels]
+    return {each: labels.count(each) for each in order if each in labels}
+
+
+def totals(report: Report) -> str:
+    """How the run ended, in one line."""
+    counts = [f"{number} {status}" for status, number in count(report).items()]
     parts = [", ".join(counts) or "no machines"]
     if report.dry_run:
         parts.append("dry run, nothing was changed")
-    if report.interrupted is not None:
-        parts.append(f"ended by signal {report.interrupted}")
+    if report.ended:
+        parts.append(f"ended by {report.ended}")
     return f"{report.runbook} {report.inventory}: {'; '.join(parts)}; {report.seconds:.1f}s"
 
 

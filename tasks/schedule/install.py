@@ -1,0 +1,160 @@
+"""Bring this machine's schedule about: read, plan, apply unless dry, read again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from tasks.atomic_file import replace_text
+from tasks.errors import DeadlineError, FleetError, ProofError, UsageError
+from tasks.plan import Plan
+from tasks.schedule.entry import Entry
+from tasks.schedule.places import Places
+from tasks.schedule.plan import (
+    MODE,
+    Actual,
+    FileThere,
+    RemoveFile,
+    Systemctl,
+    Write,
+    WriteCrontab,
+    WriteFile,
+    plan_schedule,
+)
+
+#: Seconds for each call of crontab or systemctl.
+DEADLINE = 30.0
+#: What crontab -l says of a user without any, with status 1.
+NO_CRONTAB = "no crontab for"
+
+
+def install_schedule(
+    entry: Entry, places: Places, *, systemd: bool = False, dry_run: bool = False
+) -> Plan[Write]:
+    """Have cron, or a systemd timer, call ``maintain`` as an entry says.
+
+    Arguments:
+        entry: what is called when.
+        places: for whom.
+        systemd: a timer instead of cron.
+        dry_run: only say what would be done.
+
+    Returns what was done. Raises :class:`UsageError` for a schedule that cannot be, or where what
+    would call it is not there, and :class:`FleetError` where it cannot be brought about.
+    """
+    entry.check(systemd=systemd)
+    _check_there(entry, places, systemd=systemd)
+    plan = plan_schedule(entry, places, _read(entry, places, systemd=systemd), systemd=systemd)
+    if dry_run or not plan.changed:
+        return plan
+    for step in plan.steps:
+        _apply(step.write, places)
+    left = plan_schedule(entry, places, _read(entry, places, systemd=systemd), systemd=systemd)
+    if left.changed:
+        objects = ", ".join(f"{step.action} {step.object}" for step in left.steps)
+        raise ProofError(f"written, but read again there is still to do: {objects}")
+    return plan
+
+
+def _check_there(entry: Entry, places: Places, *, systemd: bool) -> None:
+    """What shall call ``maintain`` is here, and takes a timer's schedule."""
+    if systemd:
+        if not shutil.which("systemctl"):
+            raise UsageError("there is no systemctl here", remedy="leave --systemd out, for cron")
+        done = _run(["systemd-analyze", "calendar", "--", entry.schedule])
+        if done.returncode:
+            raise UsageError(
+                f"{entry.schedule!r} is no calendar event of systemd",
+                where="--schedule",
+                remedy='write it as systemd.time(7) has it: "*-*-* 04:30"',
+            )
+        return
+    cron_d = places.cron_file(entry.environment).parent
+    if not (cron_d.is_dir() if places.system else shutil.which("crontab")):
+        raise UsageError("there is no cron here", remedy="install cron, or give --systemd")
+
+
+def _read(entry: Entry, places: Places, *, systemd: bool) -> Actual:
+    environment = entry.environment
+    timer = places.unit(environment, "timer")
+    paths = [places.unit(environment, "service"), timer]
+    paths += [places.cron_file(environment)] if places.system else []
+    files = {
+        path: FileThere(path.read_text(errors="replace"), path.stat().st_mode & 0o7777)
+        for path in paths
+        if path.exists()
+    }
+    return Actual(
+        files=files,
+        crontab="" if places.system else _crontab(),
+        timer=systemd and timer in files and _is_on(timer.name, places),
+        lingers=places.linger.exists(),
+        controller=places.controller_entry(environment).exists(),
+    )
+
+
+def _crontab() -> str:
+    if not shutil.which("crontab"):
+        return ""
+    done = _run(["crontab", "-l"])
+    if done.returncode and NO_CRONTAB not in done.stderr:
+        raise _failed("crontab -l", done)
+    return "" if done.returncode else done.stdout
+
+
+def _is_on(timer: str, places: Places) -> bool:
+    """Enabled, active, and loaded as its file is now."""
+    wanted = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
+    properties = [f"--property={name}" for name in wanted]
+    shown = _systemctl(places, "show", *properties, timer)
+    return wanted.items() <= dict(line.partition("=")[::2] for line in shown.splitlines()).items()
+
+
+def _apply(write: Write, places: Places) -> None:
+    match write:
+        case WriteFile(path, text):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_text(path, text, mode=MODE)
+        case RemoveFile(path):
+            path.unlink(missing_ok=True)
+        case WriteCrontab(text):
+            done = _run(["crontab", "-"], text)
+            if done.returncode:
+                raise _failed("crontab -", done)
+        case Systemctl(calls):
+            for arguments in calls:
+                _systemctl(places, *arguments)
+
+
+def _systemctl(places: Places, *arguments: str) -> str:
+    words = ["systemctl", *([] if places.system else ["--user"]), *arguments]
+    done = _run(words)
+    if done.returncode:
+        raise _failed(" ".join(words), done)
+    return done.stdout
+
+
+def _run(words: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C"}
+    try:
+        return subprocess.run(
+            words,
+            input=given,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            timeout=DEADLINE,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        raise DeadlineError(f"{' '.join(words)} did not end within {DEADLINE:g} s") from None
+    except FileNotFoundError:
+        raise UsageError(f"there is no {words[0]} here", remedy="install it") from None
+
+
+def _failed(what: str, done: subprocess.CompletedProcess[str]) -> FleetError:
+    said = done.stderr.strip() or f"exit status {done.returncode}"
+    return FleetError(said, where=what)
