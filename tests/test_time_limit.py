@@ -56,7 +56,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
         monkeypatch.setattr(module, "facts_of", answer)
         monkeypatch.setattr(module, "lock_host", lambda host: None)
         monkeypatch.setattr(module, "check_health", well)
-        monkeypatch.setitem(JOBS, "upgrade", Job(upgrade, changes=True))
+        monkeypatch.setitem(JOBS, "upgrade", Job(upgrade, changes=True, risky=True))
         monkeypatch.setitem(JOBS, "health", Job(well, changes=False))
         host = replace(host_of(), maintenance=Maintenance(batch=1))
         machines = [container_of(name, f"192.0.2.{n}") for n, name in enumerate(NAMES, 1)]
