@@ -75,7 +75,7 @@ def maintain_command(argv: Sequence[str] | None = None) -> int:
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
         workers = nr.config.runner.options["num_workers"]
-        return maintain(nr, args.jobs, workers=workers, on_result=on_result)
+        return maintain(nr, args.jobs, now=args.now, workers=workers, on_result=on_result)
 
     return _guarded(args.verbose, lambda: _run_locked("maintain", args, work))
 

@@ -43,6 +43,11 @@ def maintain_options() -> argparse.ArgumentParser:
     """The options of ``maintain.py``."""
     parser = _parser("Regular upkeep of LXD hosts and containers, made for cron.")
     parser.add_argument(
+        "--now",
+        action="store_true",
+        help="change machines outside their windows and in freezes too",
+    )
+    parser.add_argument(
         "jobs", nargs="*", metavar="JOB", help=f"out of {', '.join(JOBS)}; all without any"
     )
     _add_running(parser)

@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -92,7 +92,8 @@ class Report:
     """One run: ``started`` is ISO 8601 with its zone, ``seconds`` how long the whole run took.
 
     ``locked`` says that another run held a lock, ``interrupted`` is the number of the signal that
-    ended the run, None where none did. Machines are listed in the order of their declaration.
+    ended the run, None where none did. ``undone`` is what maintenance left undone, and does first
+    in its next run: machines by job. Machines are listed in the order of their declaration.
     """
 
     runbook: str
@@ -103,6 +104,7 @@ class Report:
     seconds: float = 0.0
     locked: bool = False
     interrupted: int | None = None
+    undone: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _adding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def declare(self, name: str, kind: str, on: str | None = None) -> HostReport:
@@ -187,6 +189,7 @@ class Report:
             "seconds": round(self.seconds, 2),
             "summary": self.summary,
             "hosts": {name: host.to_dict() for name, host in self.hosts.items()},
+            **({"undone": self.undone} if self.undone else {}),
         }
 
 

@@ -22,6 +22,7 @@ from typing import Literal
 
 from tasks.intent.controller import Controller
 from tasks.intent.secret import Secret
+from tasks.intent.windows import Calendar
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -336,10 +337,16 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class Maintenance:
-    """How maintenance goes through the fleet: at most ``batch`` machines at once on a host."""
+    """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
+
+    ``failures`` is how many failed machines end the run where this one is among them, None for any
+    number; ``calendar`` is when the machine may be changed.
+    """
 
     batch: int = 2
     deadline: float = 900.0
+    failures: int | None = None
+    calendar: Calendar = field(default_factory=Calendar)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 
@@ -9,13 +10,17 @@ from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.actual import HostFacts
-from tasks.errors import LockedError
+from tasks.errors import FleetError, LockedError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
-from tasks.maintenance.health import PHASE, check_health
-from tasks.maintenance.jobs import Job, chosen
+from tasks.maintenance.calendar import zone_of
+from tasks.maintenance.gate import Gate
+from tasks.maintenance.health import PHASE
+from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, turns_of
+from tasks.maintenance.undone import first_of, still_undone
+from tasks.maintenance.visit import visit
 from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
 from tasks.run import run_of
@@ -23,11 +28,14 @@ from tasks.transport import lock_host
 from tasks.walk import Leg, walk
 from tasks.waves import in_waves
 
+logger = logging.getLogger(__name__)
+
 
 def maintain(
     nr: Nornir,
     jobs: Collection[str] = (),
     *,
+    now: bool = False,
     workers: int = 20,
     on_result: Callable[[AggregatedResult], None] | None = None,
 ) -> Report:
@@ -41,19 +49,31 @@ def maintain(
     those of a host that cannot be reached, are skipped; where health is among the jobs, one that
     is declared running and does not has failed it.
 
+    No machine is begun to be changed outside its ``maintenance.window``, in its
+    ``maintenance.freezes``, or once so many that were begun have failed as one of them declares in
+    ``maintenance.failures``; jobs that only read are done all the same. What is left undone for
+    such a reason, or because the run was asked to stop, is in the report's ``undone`` and in the
+    state folder, and the next run that has the job begins with it, as far as the order allows. A
+    dry run remembers nothing, and plans what a real run would leave, with a note.
+
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
         jobs: names out of ``tasks.maintenance.JOBS``; all of them when empty.
+        now: change machines outside their windows and in freezes as well.
         workers: machines at work at once, at most.
         on_result: called with each Nornir run's AggregatedResult.
 
     Returns the report; what goes wrong on a machine is in it, never raised. ``locked`` is set,
     and nothing was done, where another run held an LXD host's lock.
-    Raises :class:`UsageError` for an unknown job.
+    Raises :class:`UsageError` for an unknown job, and for a time zone that is unknown here.
     """
     wanted = chosen(jobs)
-    with run_of(nr).state.lock():
-        return _Maintenance(nr, wanted, workers, on_result).run()
+    run = run_of(nr)
+    if not now and any(job.changes for job in wanted.values()):
+        for name in run.selected:
+            zone_of(run.intent.machine(name).maintenance.calendar)
+    with run.state.lock():
+        return _Maintenance(nr, wanted, now, workers, on_result).run()
 
 
 class _Maintenance:
@@ -63,6 +83,7 @@ class _Maintenance:
         self,
         nr: Nornir,
         jobs: dict[str, Job],
+        now: bool,
         workers: int,
         on_result: Callable[[AggregatedResult], None] | None,
     ) -> None:
@@ -75,8 +96,13 @@ class _Maintenance:
         self.changes = not nr.data.dry_run and any(job.changes for job in jobs.values())
         self.report = Report("maintain", self.intent.name, nr.data.dry_run)
         self.report.declare_fleet(self.intent, self.shared.selected)
-        #: The apart groups with a machine that this run did not leave well, by its name.
-        self.broken: dict[str, str] = {}
+        self.gate = Gate(self.intent, now=now)
+        #: The jobs of this run that change machines, none in a dry run.
+        self.changing = [name for name, job in jobs.items() if job.changes and self.changes]
+        self.undone = self.shared.state.undone()
+        #: By job the machines that this run left undone, and those that had their turn.
+        self.left: dict[str, set[str]] = {job: set() for job in self.changing}
+        self.settled: dict[str, set[str]] = {job: set() for job in self.changing}
 
     def run(self) -> Report:
         """Check the LXD hosts, then all machines in their turns."""
@@ -85,12 +111,15 @@ class _Maintenance:
         self._run_on(hosts, self.nr, self._check)
         if not self.report.locked:
             machines = self._machines_left()
-            turns = turns_of(self.intent, machines, self._controlling(machines))
+            first = first_of(self.undone, self.changing)
+            turns = turns_of(self.intent, machines, self._controlling(machines), first)
 
             def go(task: Task) -> Result:
-                return self._jobs(task, turns[task.host.name])
+                return self._visit(task, turns[task.host.name])
 
             self._run_on(machines, self.nr.with_runner(TurnRunner(turns, self.workers)), go)
+            if self.changing:
+                self._remember()
         for name, host in self.report.hosts.items():
             host.exchanges = self.shared.exchanges.get(name)
         self.report.seconds = time.monotonic() - started
@@ -127,12 +156,21 @@ class _Maintenance:
         left = []
         for name in self.report.hosts:
             reason = self._why_skip(name)
+            if name in self.shared.selected and self._unread(name):
+                for job in self.changing:
+                    self.left[job].add(name)
             if reason:
                 for entry in self._left_out(name, reason):
                     self.report.add(name, entry)
             elif name in self.shared.selected and not self.report.lost(name):
                 left.append(name)
         return left
+
+    def _unread(self, name: str) -> bool:
+        """Whether the run was asked to stop before it read a machine's LXD host."""
+        container = self.intent.containers.get(name)
+        host = self.report.hosts.get(container.on if container else name)
+        return host is not None and host.status == "skipped"
 
     def _why_skip(self, name: str) -> str:
         container = self.intent.containers.get(name)
@@ -158,22 +196,32 @@ class _Maintenance:
         waves = in_waves(self.intent, machines)
         return waves[1] if len(waves) > 1 else []
 
-    def _jobs(self, task: Task, turn: Turn) -> Result:
-        if turn.apart in self.broken:
-            return self._left_alone(task, turn.apart)
-        legs = [Leg(name, job.task) for name, job in self.jobs.items()]
-        result = walk(task, legs, self.report)
-        if result.changed and not result.failed and self.changes and "health" not in self.jobs:
-            result = walk(task, [Leg("health", check_health)], self.report)
-        if result.failed and self.changes and turn.apart:
-            self.broken[turn.apart] = turn.name
-        return result
+    def _visit(self, task: Task, turn: Turn) -> Result:
+        done = visit(task, turn, self.jobs, self.gate, self.report, changes=self.changes)
+        for job in self.changing:
+            (self.left if job in done.left else self.settled)[job].add(turn.name)
+        return done.result
 
-    def _left_alone(self, task: Task, apart: str) -> Result:
-        reason = f"{self.broken[apart]} of its group {apart} failed, this one is left alone"
-        first = next(iter(self.jobs))
-        self.report.add(task.host.name, record(first, "skipped", message=reason))
-        return Result(host=task.host, result=reason)
+    def _remember(self) -> None:
+        """Say what was left undone, and remember it for the next run.
+
+        Not so where another of its ``apart`` group failed, which has to be seen well before it.
+        """
+        left = {
+            job: [name for name in self.report.hosts if name in self.left[job] and self._well(name)]
+            for job in self.changing
+        }
+        self.report.undone = {job: names for job, names in left.items() if names}
+        settled = {job: self.settled[job] | self.left[job] for job in self.changing}
+        known = {job: names for job, names in self.undone.items() if job in JOBS}
+        undone = still_undone(known, left, settled, self.intent.names())
+        try:
+            self.shared.state.remember_undone(undone)
+        except FleetError as error:  # the report of what was done is worth more
+            logger.warning("what is undone is not remembered: %s", error)
+
+    def _well(self, name: str) -> bool:
+        return not self.gate.why_left_alone(self.intent.machine(name).apart)
 
 
 def why_not(container: Container, facts: HostFacts) -> str:
