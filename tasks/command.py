@@ -95,7 +95,9 @@ def maintain_command(argv: Sequence[str] | None = None) -> int:
     def work(nr: Nornir, on_result: OnResult) -> Report:
         workers = nr.config.runner.options["num_workers"]
         limit = args.time_limit * 60 if args.time_limit else None
-        return maintain(nr, args.jobs, workers=workers, time_limit=limit, on_result=on_result)
+        return maintain(
+            nr, args.jobs, now=args.now, workers=workers, time_limit=limit, on_result=on_result
+        )
 
     return _guarded(args.verbose, lambda: _run_locked("maintain", args, work))
 

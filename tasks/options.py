@@ -47,6 +47,11 @@ def maintain_options() -> argparse.ArgumentParser:
     """The options of ``maintain.py``."""
     parser = _parser("Regular upkeep of LXD hosts and containers, made for cron.")
     parser.epilog = f"Have cron call it: %(prog)s {INSTALL_CRON} --help"
+    parser.add_argument(
+        "--now",
+        action="store_true",
+        help="change machines outside their windows and in freezes too",
+    )
     _add_jobs(parser)
     _add_running(parser)
     return parser

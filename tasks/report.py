@@ -10,7 +10,7 @@ import json
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -93,7 +93,8 @@ class Report:
 
     ``locked`` says that another run held a lock, ``interrupted`` is the number of the signal that
     ended the run, None where none did, ``out_of_time`` says that machines were left undone because
-    of the time limit. Machines are listed in the order of their declaration.
+    of the time limit. ``undone`` is what maintenance left undone, and does first in its next run:
+    machines by job. Machines are listed in the order of their declaration.
     """
 
     runbook: str
@@ -105,6 +106,7 @@ class Report:
     locked: bool = False
     interrupted: int | None = None
     out_of_time: bool = False
+    undone: Mapping[str, Sequence[str]] = field(default_factory=dict)
     _adding: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def declare(self, name: str, kind: str, on: str | None = None) -> HostReport:
@@ -196,6 +198,7 @@ class Report:
             **({"ended": self.ended} if self.ended else {}),
             "summary": self.summary,
             "hosts": {name: host.to_dict() for name, host in self.hosts.items()},
+            **({"undone": self.undone} if self.undone else {}),
         }
 
 

@@ -7,9 +7,11 @@ are written to a temporary name and renamed, so a killed run leaves the old or t
 from __future__ import annotations
 
 import fcntl
+import json
+import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from tasks.atomic_file import replace_text
 from tasks.certificate import ClientCertificate, make_client_certificate, read_client_certificate
 from tasks.errors import FleetError, LockedError, UsageError
 
+logger = logging.getLogger(__name__)
 #: How many runs' reports are kept.
 KEPT_REPORTS = 50
 
@@ -40,6 +43,7 @@ class StateFolder:
         self.known_hosts = path / "known_hosts"
         self.logs = path / "logs"
         self.reports = path / "reports"
+        self._undone = path / "undone.json"
         self._writing = threading.RLock()
         self._locked = False
 
@@ -139,6 +143,26 @@ class StateFolder:
         """Remember what is public of a controller of the fleet, for runs that cannot read it."""
         if self.controller(name) != text:
             self._write(self.path / "controllers" / name, text)
+
+    def undone(self) -> dict[str, list[str]]:
+        """What maintenance left undone: machines by job, as :meth:`remember_undone` was given it.
+
+        A file that holds something else counts as none: all it decides is who is first.
+        """
+        try:
+            found = json.loads(self._undone.read_text())
+            lists = {str(job): [str(name) for name in names] for job, names in found.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            logger.warning("%s is not read: %s", self._undone, error)
+            return {}
+        return lists
+
+    def remember_undone(self, undone: Mapping[str, Sequence[str]]) -> None:
+        """Remember what maintenance left undone, instead of all that it did before."""
+        if self.undone() != undone:
+            self._write(self._undone, json.dumps(undone, indent=2) + "\n")
 
     def learn_host_key(self, name: str, host: str, port: int, key: str) -> None:
         """Make ``key`` the machine's SSH host key, instead of all that was known of it.

@@ -92,6 +92,26 @@ class TestSignals:
         assert capsys.readouterr() == ("", "interrupted\n")
 
 
+@pytest.mark.parametrize(("options", "now"), [((), False), (("--now",), True)])
+def test_maintain_heeds_windows_unless_an_operator_says_now(
+    inventory: Path,
+    state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    now: bool,
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def maintain(*_: Any, **given: Any) -> Report:
+        asked.append(given)
+        return Report("maintain", "demo")
+
+    monkeypatch.setattr(command, "maintain", maintain)
+    arguments = ["--inventory", str(inventory), "--quiet", *options]
+    assert command.maintain_command(arguments) == 0
+    assert [given["now"] for given in asked] == [now]
+
+
 class TestReports:
     def test_that_of_a_real_run_is_kept_for_this_user_only(
         self, inventory: Path, state: Path, monkeypatch: pytest.MonkeyPatch

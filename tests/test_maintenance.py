@@ -68,15 +68,38 @@ def fleets(draw: st.DrawFn) -> dict[str, Turn]:
     return turns
 
 
-@given(fleets(), st.randoms())
+def breaks_a_rule(turns: dict[str, Turn], name: str, left: list[str], at_work: list[str]) -> bool:
+    """Whether a machine may not start while these are ``left`` (itself too), some of them at work.
+
+    The rules written once more, one by one.
+    """
+    turn = turns[name]
+    others = [turns[other] for other in left if other != name]
+    busy = [turns[other] for other in at_work]
+    return (
+        (turn.last and not all(other.last for other in others))
+        or (turn.apart is not None and turn.apart in [other.apart for other in busy])
+        or (turn.on is None and turn.name in [other.on for other in others])
+        or (turn.on is not None and [other.on for other in busy].count(turn.on) >= turn.batch)
+    )
+
+
+@given(fleets(), st.randoms(), st.data())
 def test_every_machine_gets_its_turn_and_no_rule_is_ever_broken(
-    turns: dict[str, Turn], chance: Any
+    turns: dict[str, Turn], chance: Any, data: st.DataObject
 ) -> None:
     waiting, running, done = list(turns), list[str](), list[str]()
     chance.shuffle(waiting)
+    first = data.draw(st.lists(st.sampled_from(waiting), unique=True)) if waiting else []
+    waiting.sort(key=lambda name: name not in first)
     while waiting or running:
         started = next_turns(turns, waiting, running)
         assert set(started) <= set(waiting)
+        preferred = [name for name in started if name in first]
+        assert started[: len(preferred)] == preferred
+        for name in waiting:  # those left undone start as early as the rules let them
+            if name in first and name not in started:
+                assert breaks_a_rule(turns, name, [*waiting, *running], [*running, *preferred])
         running += started
         waiting = [name for name in waiting if name not in started]
         assert running, f"nobody may start of {waiting}"
@@ -108,6 +131,42 @@ def test_turns_follow_the_inventory(tmp_path: Path) -> None:
         "sidn-demo-02": Turn("sidn-demo-02", None, 3, None, last=True),
         "rep-1": Turn("rep-1", "sidn-demo-02", 3, "sip", last=True),
     }
+
+
+def test_those_left_undone_come_first_and_what_an_undone_host_waits_for(tmp_path: Path) -> None:
+    nr = fleet_of(
+        tmp_path,
+        host_of("sidn-demo-01"),
+        host_of(),
+        container_of("a", "192.0.2.1", on="sidn-demo-01"),
+        container_of("b", "192.0.2.2", on="sidn-demo-01"),
+        container_of("c", "192.0.2.3"),
+        container_of("d", "192.0.2.4"),
+    )
+    intent = run_of(nr).intent
+    machines = ["sidn-demo-01", "a", "b", "sidn-demo-02", "c", "d"]
+    undone = ["gone", "d", "b"]
+    assert list(turns_of(intent, machines)) == machines
+    assert list(turns_of(intent, machines, undone=undone)) == [
+        *("d", "b", "sidn-demo-01", "a", "sidn-demo-02", "c")
+    ]
+    assert list(turns_of(intent, machines, undone=["sidn-demo-02", "a"])) == [
+        *("sidn-demo-02", "a", "c", "d", "sidn-demo-01", "b")
+    ]
+
+
+def test_the_runner_begins_with_the_first_of_the_turns() -> None:
+    turns = {name: Turn(name) for name in ("c", "a", "b")}
+    inventory = Inventory(Hosts({name: Host(name) for name in "abc"}), Groups(), Defaults())
+    nr = Nornir(inventory, runner=TurnRunner(turns, num_workers=1))
+    begun: list[str] = []
+
+    def work(task: Task) -> Result:
+        begun.append(task.host.name)
+        return Result(host=task.host)
+
+    nr.run(task=work)
+    assert begun == ["c", "a", "b"]
 
 
 def test_the_runner_keeps_to_the_turns_and_works_side_by_side() -> None:

@@ -288,6 +288,15 @@ def test_the_mesh_is_one_line_that_names_what_is_not_proven(
     assert line in " ".join(on_terminal(report, width=200).split())
 
 
+def test_what_was_left_undone_is_a_line_of_its_own() -> None:
+    report = report_of(host=[entry("upgrade", "skipped")], web=[entry("upgrade", "skipped")])
+    report.undone = {"upgrade": ["host", "web"], "tidy": ["web"]}
+    line = "left undone, first in the next run: upgrade on host, web; tidy on web"
+    assert line in as_text(report).splitlines()
+    assert line in on_terminal(report, width=200)
+    assert report.to_dict()["undone"] == report.undone
+
+
 def test_a_dry_run_says_pending_and_shows_the_diffs() -> None:
     report = report_of(
         host=[entry("profiles", "changed"), entry("prove", "skipped", message="dry run")]

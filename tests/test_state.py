@@ -50,12 +50,13 @@ def test_for_this_user_only(state: StateFolder) -> None:
         state.write_pin("box", "pem\n")
         state.write_last_address("box", "192.0.2.1")
         state.learn_host_key("box", "192.0.2.1", 22, KEY)
+        state.remember_undone({"upgrade": ["box"]})
         with state.lock(), log_to(state.logs, "provision"):
             logging.getLogger("tasks").info("hello")
     finally:
         os.umask(old)
     paths = list(state.path.rglob("*"))
-    assert len([path for path in paths if path.is_file()]) == 7
+    assert len([path for path in paths if path.is_file()]) == 8
     assert mode(state.path) == 0o700
     assert {mode(path) for path in paths if path.is_dir()} == {0o700}
     assert {mode(path) for path in paths if path.is_file()} == {0o600}
@@ -65,7 +66,29 @@ def test_reading_makes_nothing(state: StateFolder) -> None:
     assert state.pin("box") is None
     assert state.last_address("box") is None
     assert state.client_certificate(create=False) is None
+    assert state.undone() == {}
+    state.remember_undone({})
     assert not state.path.exists()
+
+
+def test_what_is_undone_is_remembered_in_its_order_until_it_is_replaced(
+    state: StateFolder,
+) -> None:
+    state.remember_undone({"upgrade": ["b", "a"]})
+    assert StateFolder(state.path).undone() == {"upgrade": ["b", "a"]}
+    state.remember_undone({})
+    assert state.undone() == {}
+
+
+@pytest.mark.parametrize("text", ["", "[", "[]", '{"upgrade": 1}', "null", "\xff"])
+def test_a_file_of_what_is_undone_that_holds_something_else_counts_as_none(
+    state: StateFolder, text: str
+) -> None:
+    state.prepare()
+    (state.path / "undone.json").write_bytes(text.encode("latin-1"))
+    assert state.undone() == {}
+    state.remember_undone({"upgrade": ["a"]})
+    assert state.undone() == {"upgrade": ["a"]}
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

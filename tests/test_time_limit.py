@@ -18,10 +18,12 @@ from nornir.core.task import Result, Task
 from tasks import command
 from tasks.actual import HostFacts, LxdFacts
 from tasks.intent.model import Maintenance
+from tasks.maintenance.gate import in_minutes
 from tasks.maintenance.jobs import JOBS, Job
-from tasks.maintenance.maintain import in_minutes, maintain
+from tasks.maintenance.maintain import maintain
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn
+from tasks.maintenance.visit import visit
 from tasks.options import maintain_options
 from tasks.outcome import record
 from tasks.plan import Plan, Step
@@ -55,7 +57,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
         module = sys.modules[maintain.__module__]  # its name is also the function's
         monkeypatch.setattr(module, "facts_of", answer)
         monkeypatch.setattr(module, "lock_host", lambda host: None)
-        monkeypatch.setattr(module, "check_health", well)
+        monkeypatch.setattr(sys.modules[visit.__module__], "check_health", well)
         monkeypatch.setitem(JOBS, "upgrade", Job(upgrade, changes=True, risky=True))
         monkeypatch.setitem(JOBS, "health", Job(well, changes=False))
         host = replace(host_of(), maintenance=Maintenance(batch=1))

@@ -20,8 +20,7 @@ from tasks.intent.scalars import is_armoured_key
 from tasks.intent.scope import Scope
 from tasks.intent.secret import Secret
 from tasks.intent.templates import Templates
-from tasks.intent.time_zones import is_time_zone, time_zones
-from tasks.mistakes import Place, nearest
+from tasks.mistakes import Place
 
 ABSENT = "absent"
 
@@ -30,12 +29,8 @@ def configure_of(machine: Machine, host: Layers, scope: Scope, templates: Templa
     """A machine's configuration, its templates rendered."""
     data: Mapping[str, Any] = host.data.get("configure", {})
     zone = data.get("timezone")
-    if zone is not None and not is_time_zone(zone):
-        scope.mistakes.add(
-            host.place("configure", "timezone"),
-            f"there is no time zone {zone}",
-            nearest(zone, time_zones()),
-        )
+    if zone is not None:
+        scope.time_zone(zone, host.place("configure", "timezone"))
     reader = _Reader(machine, host, scope, templates)
     return Configure(
         hostname=data.get("hostname"),

@@ -19,6 +19,7 @@ from tasks.intent.model import (
 )
 from tasks.intent.networks import attachments
 from tasks.intent.scope import Scope
+from tasks.intent.windows import Calendar, freeze_of, window_of
 
 
 def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -> Machine:
@@ -56,7 +57,16 @@ def _maintenance(host: Layers, scope: Scope) -> Maintenance:
         data[key] = BoundedCommand(**{"run": "", **command}) if command else None
     if rule := data.get("snapshots"):
         data["snapshots"] = Retention(**rule)
-    return Maintenance(**data)
+    windows, freezes = data.pop("window", None) or (), data.pop("freezes", ())
+    zone = data.pop("timezone", None)
+    if zone is not None:
+        scope.time_zone(zone, host.place("maintenance", "timezone"))
+    calendar = Calendar(
+        tuple(window_of(text) for text in ([windows] if isinstance(windows, str) else windows)),
+        tuple(freeze_of(text) for text in freezes),
+        zone,
+    )
+    return Maintenance(**data, calendar=calendar)
 
 
 def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:

@@ -22,6 +22,7 @@ from typing import Literal
 
 from tasks.intent.controller import Controller
 from tasks.intent.secret import Secret
+from tasks.intent.windows import Calendar
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -358,7 +359,9 @@ class Maintenance:
     ``deadline`` are the seconds that an upgrade or a snapshot may take; ``way_back`` whether a
     container is upgraded with a snapshot to go back to; ``drain`` is what takes a machine's work
     off it before an upgrade and ``undrain`` what gives it back; ``snapshots`` says which of a
-    container's are kept, None that all are.
+    container's are kept, None that all are; ``failures`` is how many failed machines end the run
+    where this one is among them, None for any number; ``calendar`` is when the machine may be
+    changed.
     """
 
     batch: int = 2
@@ -367,6 +370,8 @@ class Maintenance:
     drain: BoundedCommand | None = None
     undrain: BoundedCommand | None = None
     snapshots: Retention | None = None
+    failures: int | None = None
+    calendar: Calendar = field(default_factory=Calendar)
 
 
 @dataclass(frozen=True)

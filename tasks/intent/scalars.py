@@ -9,6 +9,7 @@ from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 
 from tasks.intent.values import Free, Scalar
+from tasks.intent.windows import freeze_of, window_of
 
 
 def matching(pattern: str, a: str, write: str = "") -> Scalar:
@@ -231,6 +232,17 @@ CRON_SCHEDULE = parsed(
     cron_schedule,
     "a schedule of cron",
     'write minute, hour, day, month and weekday: "5 3 * * *"',
+)
+WINDOW = parsed(
+    window_of,
+    "a maintenance window",
+    'write days and times, or times alone for each day: "mon-fri 02:00-05:00"',
+)
+FREEZE = parsed(
+    freeze_of, "a day or days", 'write the first and the last: "2026-12-18..2027-01-04"'
+)
+TIME_ZONE = matching(
+    r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone", "write one such as Europe/Amsterdam"
 )
 USER_NAME = matching(
     r"[a-z_][a-z0-9_-]{0,31}",

@@ -19,6 +19,7 @@ from tasks.intent.scalars import (
     FILE_NAME,
     FILE_PATH,
     FOREIGN,
+    FREEZE,
     GROUP_NAME,
     HOST_NAME,
     INSTANCE_KEY,
@@ -39,8 +40,10 @@ from tasks.intent.scalars import (
     SYSCTL_KEY,
     SYSCTL_VALUE,
     TEXT,
+    TIME_ZONE,
     URL,
     USER_NAME,
+    WINDOW,
     WORD,
     choice,
     integer,
@@ -78,11 +81,7 @@ def _or_absent(keys: Mapping[str, Value]) -> Value:
 _CONFIGURE = Table(
     {
         "hostname": HOST_NAME,
-        "timezone": matching(
-            r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*",
-            "a time zone",
-            "write one such as Europe/Amsterdam",
-        ),
+        "timezone": TIME_ZONE,
         "locale": LOCALE,
         "repositories": MapOf(
             FILE_NAME,
@@ -189,6 +188,10 @@ COMMON: Mapping[str, Value] = {
                     }
                 )
             ),
+            "failures": OrNull(integer(1, 1000, "a number of machines")),
+            "window": OrNull(OneOrMore(WINDOW)),
+            "freezes": ListOf(FREEZE),
+            "timezone": TIME_ZONE,
         }
     ),
     "apart": WORD,

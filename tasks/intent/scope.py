@@ -10,6 +10,7 @@ from tasks.intent.here import Here
 from tasks.intent.model import Bridge
 from tasks.intent.scalars import public_key
 from tasks.intent.secret import Secret
+from tasks.intent.time_zones import is_time_zone, time_zones
 from tasks.mistakes import Mistakes, Place, nearest
 from tasks.private_key import flaw_of
 
@@ -64,6 +65,11 @@ class Scope:
                 place, f"{path} does not hold one public SSH key", "name the file that ends in .pub"
             )
         return None
+
+    def time_zone(self, zone: str, place: Place) -> None:
+        """A mistake where there is no time zone of this name."""
+        if not is_time_zone(zone):
+            self.mistakes.add(place, f"there is no time zone {zone}", nearest(zone, time_zones()))
 
     def bridge(self, network: str, place: Place) -> Bridge | None:
         """The bridge of a network; a mistake where no group declares it."""

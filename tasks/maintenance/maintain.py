@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 
@@ -10,13 +11,17 @@ from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.actual import HostFacts
 from tasks.containers.remembered import is_upgrading
-from tasks.errors import LockedError
+from tasks.errors import FleetError, LockedError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
-from tasks.maintenance.health import PHASE, check_health
-from tasks.maintenance.jobs import Job, chosen
+from tasks.maintenance.calendar import zone_of
+from tasks.maintenance.gate import Gate
+from tasks.maintenance.health import PHASE
+from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, turns_of
+from tasks.maintenance.undone import first_of, still_undone
+from tasks.maintenance.visit import skip_late, visit
 from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
 from tasks.run import run_of
@@ -24,11 +29,14 @@ from tasks.transport import lock_host
 from tasks.walk import Leg, walk
 from tasks.waves import in_waves
 
+logger = logging.getLogger(__name__)
+
 
 def maintain(
     nr: Nornir,
     jobs: Collection[str] = (),
     *,
+    now: bool = False,
     workers: int = 20,
     time_limit: float | None = None,
     on_result: Callable[[AggregatedResult], None] | None = None,
@@ -43,9 +51,17 @@ def maintain(
     those of a host that cannot be reached, are skipped; where health is among the jobs, one that
     is declared running and does not has failed it.
 
+    No machine is begun to be changed outside its ``maintenance.window``, in its
+    ``maintenance.freezes``, or once so many that were begun have failed as one of them declares in
+    ``maintenance.failures``; jobs that only read are done all the same. What is left undone for
+    such a reason, or because the run was asked to stop, is in the report's ``undone`` and in the
+    state folder, and the next run that has the job begins with it, as far as the order allows. A
+    dry run remembers nothing, and plans what a real run would leave, with a note.
+
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
         jobs: names out of ``tasks.maintenance.JOBS``; the regular ones when empty.
+        now: change machines outside their windows and in freezes as well.
         workers: machines at work at once, at most.
         time_limit: seconds after which work on no other machine begins; those at work go through
             all their jobs. None for no limit.
@@ -54,11 +70,16 @@ def maintain(
     Returns the report; what goes wrong on a machine is in it, never raised. ``locked`` is set,
     and nothing was done, where another run held an LXD host's lock; ``out_of_time`` where machines
     were left undone because of the time limit, which are skipped with that reason.
-    Raises :class:`UsageError` for an unknown job.
+    Raises :class:`UsageError` for an unknown job, and for a time zone that is unknown here.
     """
     wanted = chosen(jobs)
-    with run_of(nr).state.lock():
-        return _Maintenance(nr, wanted, workers, time_limit, on_result).run()
+    run = run_of(nr)
+    if not now and any(job.changes for job in wanted.values()):
+        for name in run.selected:
+            zone_of(run.intent.machine(name).maintenance.calendar)
+    gate = Gate(run.intent, now=now, time_limit=time_limit)
+    with run.state.lock():
+        return _Maintenance(nr, wanted, gate, workers, on_result).run()
 
 
 class _Maintenance:
@@ -68,23 +89,27 @@ class _Maintenance:
         self,
         nr: Nornir,
         jobs: dict[str, Job],
+        gate: Gate,
         workers: int,
-        time_limit: float | None,
         on_result: Callable[[AggregatedResult], None] | None,
     ) -> None:
         self.nr = nr
         self.jobs = jobs
         self.workers = workers
         self.started = time.monotonic()
-        self.time_limit = time_limit
         self.on_result = on_result
         self.shared = run_of(nr)
         self.intent = self.shared.intent
         self.changes = not nr.data.dry_run and any(job.changes for job in jobs.values())
         self.report = Report("maintain", self.intent.name, nr.data.dry_run)
         self.report.declare_fleet(self.intent, self.shared.selected)
-        #: The apart groups with a machine that this run did not leave well, by its name.
-        self.broken: dict[str, str] = {}
+        self.gate = gate
+        #: The jobs of this run that change machines, none in a dry run.
+        self.changing = [name for name, job in jobs.items() if job.changes and self.changes]
+        self.undone = self.shared.state.undone()
+        #: By job the machines that this run left undone, and those that had their turn.
+        self.left: dict[str, set[str]] = {job: set() for job in self.changing}
+        self.settled: dict[str, set[str]] = {job: set() for job in self.changing}
 
     def run(self) -> Report:
         """Check the LXD hosts, then all machines in their turns."""
@@ -92,13 +117,16 @@ class _Maintenance:
         self._run_on(hosts, self.nr, self._check)
         if not self.report.locked:
             machines = self._machines_left()
-            turns = turns_of(self.intent, machines, self._controlling(machines))
+            first = first_of(self.undone, self.changing)
+            turns = turns_of(self.intent, machines, self._controlling(machines), first)
 
             def go(task: Task) -> Result:
-                return self._jobs(task, turns[task.host.name])
+                return self._visit(task, turns[task.host.name])
 
             runner = TurnRunner(turns, self.workers, self._ending)
             self._run_on(machines, self.nr.with_runner(runner), go)
+            if self.changing:
+                self._remember()
         for name, host in self.report.hosts.items():
             host.exchanges = self.shared.exchanges.get(name)
         self.report.seconds = time.monotonic() - self.started
@@ -106,10 +134,7 @@ class _Maintenance:
 
     def _ending(self) -> bool:
         """Whether no machine is begun with any more."""
-        return self.shared.stop.is_set() or self._late()
-
-    def _late(self) -> bool:
-        return self.time_limit is not None and time.monotonic() - self.started >= self.time_limit
+        return self.shared.stop.is_set() or bool(self.gate.why_late())
 
     def _run_on(
         self, machines: Collection[str], nr: Nornir, task: Callable[[Task], Result]
@@ -122,8 +147,9 @@ class _Maintenance:
                 self.on_result(result)
 
     def _check(self, task: Task) -> Result:
-        if self._late() and not self.shared.stop.is_set():
-            return self._left_undone(task, "check")
+        late = self.gate.why_late()
+        if late and not self.shared.stop.is_set():
+            return skip_late(task, "check", late, self.report)
         return walk(task, [Leg("check", self._read)], self.report)
 
     def _read(self, task: Task) -> Result:
@@ -144,12 +170,21 @@ class _Maintenance:
         left = []
         for name in self.report.hosts:
             reason = self._why_skip(name)
+            if name in self.shared.selected and self._unread(name):
+                for job in self.changing:
+                    self.left[job].add(name)
             if reason:
                 for entry in self._left_out(name, reason):
                     self.report.add(name, entry)
             elif name in self.shared.selected and not self.report.lost(name):
                 left.append(name)
         return left
+
+    def _unread(self, name: str) -> bool:
+        """Whether the run was asked to stop before it read a machine's LXD host."""
+        container = self.intent.containers.get(name)
+        host = self.report.hosts.get(container.on if container else name)
+        return host is not None and host.status == "skipped"
 
     def _why_skip(self, name: str) -> str:
         container = self.intent.containers.get(name)
@@ -175,39 +210,32 @@ class _Maintenance:
         waves = in_waves(self.intent, machines)
         return waves[1] if len(waves) > 1 else []
 
-    def _jobs(self, task: Task, turn: Turn) -> Result:
-        if turn.apart in self.broken:
-            return self._left_alone(task, turn.apart)
-        if self._late() and not self.shared.stop.is_set():
-            return self._left_undone(task, next(iter(self.jobs)))
-        kind = self.intent.machine(task.host.name).kind
-        legs = [Leg(name, job.task) for name, job in self.jobs.items() if kind in job.kinds]
-        result = walk(task, legs, self.report)
-        risked = self.changes and any(job.risky for job in self.jobs.values())
-        if result.changed and not result.failed and risked and PHASE not in self.jobs:
-            result = walk(task, [Leg("health", check_health)], self.report)
-        if result.failed and self.changes and turn.apart:
-            self.broken[turn.apart] = turn.name
-        return result
+    def _visit(self, task: Task, turn: Turn) -> Result:
+        done = visit(task, turn, self.jobs, self.gate, self.report, changes=self.changes)
+        for job in self.changing:
+            (self.left if job in done.left else self.settled)[job].add(turn.name)
+        return done.result
 
-    def _left_undone(self, task: Task, phase: str) -> Result:
-        """A machine that the run does not come to any more."""
-        self.report.out_of_time = True
-        reason = f"the time limit of {in_minutes(self.time_limit or 0)} was over"
-        self.report.add(task.host.name, record(phase, "skipped", message=reason))
-        return Result(host=task.host, result=reason)
+    def _remember(self) -> None:
+        """Say what was left undone, and remember it for the next run.
 
-    def _left_alone(self, task: Task, apart: str) -> Result:
-        reason = f"{self.broken[apart]} of its group {apart} failed, this one is left alone"
-        first = next(iter(self.jobs))
-        self.report.add(task.host.name, record(first, "skipped", message=reason))
-        return Result(host=task.host, result=reason)
+        Not so where another of its ``apart`` group failed, which has to be seen well before it.
+        """
+        left = {
+            job: [name for name in self.report.hosts if name in self.left[job] and self._well(name)]
+            for job in self.changing
+        }
+        self.report.undone = {job: names for job, names in left.items() if names}
+        settled = {job: self.settled[job] | self.left[job] for job in self.changing}
+        known = {job: names for job, names in self.undone.items() if job in JOBS}
+        undone = still_undone(known, left, settled, self.intent.names())
+        try:
+            self.shared.state.remember_undone(undone)
+        except FleetError as error:  # the report of what was done is worth more
+            logger.warning("what is undone is not remembered: %s", error)
 
-
-def in_minutes(seconds: float) -> str:
-    """Seconds as minutes, in words."""
-    minutes = seconds / 60
-    return f"{minutes:g} minute{'' if minutes == 1 else 's'}"
+    def _well(self, name: str) -> bool:
+        return not self.gate.why_left_alone(self.intent.machine(name).apart)
 
 
 def why_not(container: Container, facts: HostFacts) -> str:

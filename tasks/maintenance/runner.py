@@ -12,7 +12,8 @@ from tasks.maintenance.turns import Turn, next_turns
 
 
 class TurnRunner:
-    """Runs a task on all hosts in threads, in the order of :func:`next_turns`."""
+    """Runs a task on all hosts in threads, in the order of the turns as far as
+    :func:`next_turns` lets them."""
 
     def __init__(
         self,
@@ -32,7 +33,8 @@ class TurnRunner:
     def run(self, task: Task, hosts: list[Host]) -> AggregatedResult:
         """All hosts' results, when the last one is done."""
         result = AggregatedResult(task.name)
-        waiting = {host.name: host for host in hosts}
+        by_name = {host.name: host for host in hosts}
+        waiting = {name: by_name[name] for name in self.turns if name in by_name}
         running: dict[Future[MultiResult], str] = {}
         with ThreadPoolExecutor(self.num_workers) as pool:
             while waiting or running:

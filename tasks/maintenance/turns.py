@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,10 +26,18 @@ class Turn:
 
 
 def turns_of(
-    intent: Intent, machines: Iterable[str], last: Collection[str] = ()
+    intent: Intent,
+    machines: Iterable[str],
+    last: Collection[str] = (),
+    undone: Sequence[str] = (),
 ) -> dict[str, Turn]:
-    """The turns of ``machines``; the LXD host of one that is ``last`` is last as well."""
+    """The turns of ``machines``, those before the others that are to start first.
+
+    These are the ``undone`` ones in their order, then the containers that an undone LXD host has to
+    wait for. The LXD host of a machine that is ``last`` is last as well.
+    """
     last = {*last, *(c.on for c in intent.containers.values() if c.name in last)}
+    place = {name: number for number, name in enumerate(undone)}
     turns = {}
     for name in machines:
         machine = intent.machine(name)
@@ -37,7 +46,11 @@ def turns_of(
         turns[name] = Turn(
             name, on, max(1, host.maintenance.batch), machine.apart, last=name in last
         )
-    return turns
+
+    def urgency(turn: Turn) -> int:
+        return place.get(turn.name, len(place) + (turn.on not in place))
+
+    return {turn.name: turn for turn in sorted(turns.values(), key=urgency)}
 
 
 def next_turns(
@@ -47,26 +60,21 @@ def next_turns(
 
     On one LXD host at most ``batch`` containers at once, and the host itself after all of them;
     of an ``apart`` group one at a time in the whole fleet; the controlling machine and its host
-    when all others are done. Something starts whenever nothing is running.
+    when all others are done. Among those the first that waits starts first. Something starts
+    whenever nothing is running.
     """
-    busy = list(running)
-    chosen: list[str] = []
-    for name in waiting:
-        if _may_start(turns[name], turns, [w for w in waiting if w not in chosen], busy):
-            chosen.append(name)
-            busy.append(name)
+    left = [turns[name] for name in (*waiting, *running)]
+    carrying = {turn.on for turn in left}
+    others_left = any(not turn.last for turn in left)
+    busy = Counter(turns[name].on for name in running)
+    apart = {turns[name].apart for name in running}
+    chosen = []
+    for turn in (turns[name] for name in waiting):
+        if (turn.last and others_left) or (turn.apart and turn.apart in apart):
+            continue
+        if turn.name in carrying if turn.on is None else busy[turn.on] >= turn.batch:
+            continue
+        chosen.append(turn.name)
+        busy[turn.on] += 1
+        apart.add(turn.apart)
     return chosen
-
-
-def _may_start(
-    turn: Turn, turns: Mapping[str, Turn], waiting: Sequence[str], busy: Sequence[str]
-) -> bool:
-    others = [turns[name] for name in (*waiting, *busy) if name != turn.name]
-    at_work = [turns[name] for name in busy]
-    if turn.last and any(not other.last for other in others):
-        return False
-    if turn.apart and any(other.apart == turn.apart for other in at_work):
-        return False
-    if turn.on is None:
-        return all(other.on != turn.name for other in others)
-    return sum(other.on == turn.on for other in at_work) < turn.batch

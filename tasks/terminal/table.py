@@ -22,6 +22,7 @@ from tasks.terminal.words import (
     newsworthy,
     phase_label,
     totals,
+    undone,
     what_happened,
     worth_a_line,
 )
@@ -55,7 +56,7 @@ def as_table(report: Report, *, quiet: bool = False) -> RenderableType:
         )
         told = [_line(host, phase, report.dry_run) for phase in host.phases if worth_a_line(phase)]
         parts += [Padding(line, (0, 0, 0, 2 * depth + 4)) for line in told]
-    lines = [*mesh(report), *minutes(report)]
+    lines = [*undone(report), *mesh(report), *minutes(report)]
     footer = [Text(totals(report), style="bold"), *(Text(line) for line in lines)]
     return Group(*parts, *_diffs(report), Text(), *footer)
 

@@ -34,7 +34,7 @@ def as_text(report: Report) -> str:
             lines.append(f"{indent}  {phase['phase']} {status}{': ' if said else ''}{said}")
             if report.dry_run and phase["diff"]:
                 lines += [f"{indent}    {line}" for line in clean(phase["diff"]).splitlines()]
-    return "\n".join([*lines, totals(report), *mesh(report), *minutes(report)])
+    return "\n".join([*lines, totals(report), *undone(report), *mesh(report), *minutes(report)])
 
 
 def grouped(report: Report) -> Iterator[tuple[int, HostReport]]:
@@ -103,6 +103,12 @@ def totals(report: Report) -> str:
     if report.ended:
         parts.append(f"ended by {report.ended}")
     return f"{report.runbook} {report.inventory}: {'; '.join(parts)}; {report.seconds:.1f}s"
+
+
+def undone(report: Report) -> list[str]:
+    """What a maintenance left undone, in one line or none."""
+    jobs = [f"{job} on {', '.join(names)}" for job, names in report.undone.items()]
+    return [f"left undone, first in the next run: {'; '.join(jobs)}"] if jobs else []
 
 
 def mesh(report: Report) -> list[str]:

@@ -1,0 +1,87 @@
+"""Whether a run may still begin to change a machine: by what failed so far, and by the calendar."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from datetime import datetime, timezone
+
+from tasks.intent.model import Intent
+from tasks.maintenance.calendar import why_closed
+from tasks.maintenance.turns import Turn
+
+
+def clock() -> datetime:
+    """The present moment."""
+    return datetime.now(timezone.utc)
+
+
+class Gate:
+    """What one run's machines have to pass; any thread may ask and tell."""
+
+    def __init__(
+        self, intent: Intent, *, now: bool = False, time_limit: float | None = None
+    ) -> None:
+        """With ``now`` windows and freezes do not count; after ``time_limit`` seconds from here on
+        no machine is begun with, whatever for."""
+        self.intent = intent
+        self.now = now
+        self.time_limit = time_limit
+        self._started = time.monotonic()
+        #: The apart groups with a machine that this run did not leave well, by its name.
+        self._broken: dict[str, str] = {}
+        #: The machines that this run began to change and that failed, with their ``failures``.
+        self._failed: dict[str, int | None] = {}
+        self._telling = threading.Lock()
+
+    def failed(self, turn: Turn, *, begun: bool) -> None:
+        """Take note of a machine that failed; ``begun`` says that a changing job had begun."""
+        with self._telling:
+            if turn.apart:
+                self._broken.setdefault(turn.apart, turn.name)
+            if begun:
+                self._failed[turn.name] = self.intent.machine(turn.name).maintenance.failures
+
+    def why_left_alone(self, apart: str | None) -> str:
+        """Why nothing is done on the others of an ``apart`` group; empty where something may be."""
+        if apart not in self._broken:
+            return ""
+        return f"{self._broken[apart]} of its group {apart} failed, this one is left alone"
+
+    def why_late(self) -> str:
+        """Why no machine is begun with any more, whatever for; empty where it may be."""
+        if self.time_limit is None or time.monotonic() - self._started < self.time_limit:
+            return ""
+        return f"the time limit of {in_minutes(self.time_limit)} was over"
+
+    def why_not_begin(self, name: str) -> str:
+        """Why no machine is begun to be changed any more; empty where it may be."""
+        with self._telling:
+            ended = why_ended(self._failed)
+        return ended or self.why_not_now(name)
+
+    def why_not_now(self, name: str) -> str:
+        """Why the calendar of a machine does not let it be changed now; empty where it does."""
+        return (
+            "" if self.now else why_closed(self.intent.machine(name).maintenance.calendar, clock())
+        )
+
+
+def why_ended(failed: Mapping[str, int | None]) -> str:
+    """Why so many failures end the run; empty where they do not.
+
+    Arguments:
+        failed: the failed machines in the order of their failing, with the number of failures
+            that each of them declares to be too many, None for no number. The smallest counts.
+    """
+    enough = min((number for number in failed.values() if number is not None), default=None)
+    if enough is None or len(failed) < enough:
+        return ""
+    return f"{len(failed)} machine{'s' * (len(failed) > 1)} failed: {', '.join(failed)}"
+
+
+def in_minutes(seconds: float) -> str:
+    """Seconds as minutes, in words."""
+    minutes = seconds / 60
+    return f"{minutes:g} minute{'' if minutes == 1 else 's'}"

@@ -1,0 +1,352 @@
+"""Which machines a maintenance changes, which it leaves, and with which the next one begins."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nornir.core.inventory import Host
+from nornir.core.task import Result, Task
+
+from tasks.actual import HostFacts, LxdFacts
+from tasks.errors import FleetError, UsageError
+from tasks.intent.model import Container, LxdHost, Maintenance
+from tasks.intent.windows import Calendar, freeze_of, window_of
+from tasks.maintenance import gate
+from tasks.maintenance.jobs import JOBS, Job
+from tasks.maintenance.maintain import maintain
+from tasks.outcome import record, result_of
+from tasks.report import Report
+from tasks.run import Run, run_of
+from tasks.state import StateFolder
+from tests.machines import HOST, container_of, fleet_of, host_of
+
+module = sys.modules[maintain.__module__]  # its name is also the function's
+WEDNESDAY = datetime(2026, 3, 4, 12, tzinfo=timezone.utc)
+NIGHTLY = Maintenance(calendar=Calendar((window_of("02:00-05:00"),), timezone="UTC"))
+OUTSIDE = "outside its window, which opens thu 2026-03-05 02:00 UTC"
+ASKED = "the run was asked to stop"
+Booked = dict[str, list[str]]
+
+
+class Fleet:
+    """A host with containers whose jobs are pretended, in threads, one after the other.
+
+    ``fails`` are the machines whose upgrade fails, ``during`` is called in each job, ``begun`` has
+    those that were begun, as "JOB MACHINE".
+    """
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.machines: list[Container | LxdHost] = [host_of()]
+        self.fails: Collection[str] = ()
+        self.begun: list[str] = []
+        self.during: Callable[[str, Run], None] = lambda job, run: None
+        self.on_read: Callable[[Run], None] = lambda run: None
+        self.now = WEDNESDAY
+        patch.setattr(module, "facts_of", self._read)
+        patch.setattr(module, "lock_host", lambda host: None)
+        # no address of theirs may be this machine's by chance
+        patch.setattr(module, "in_waves", lambda intent, machines: [list(machines)])
+        patch.setattr(gate, "clock", lambda: self.now)
+        for job in ("upgrade", "health", "tidy"):
+            patch.setitem(JOBS, job, Job(self._job(job), changes=job != "health"))
+
+    def add(self, name: str, **values: Any) -> None:
+        address = f"192.0.2.{len(self.machines)}"
+        self.machines.append(container_of(name, address, **values))
+
+    def declare(self, **values: Any) -> None:
+        """What all machines have."""
+        self.machines = [replace(machine, **values) for machine in self.machines]
+
+    def run(
+        self,
+        *jobs: str,
+        dry_run: bool = False,
+        now: bool = False,
+        workers: int = 1,
+        limit: Collection[str] = (),
+    ) -> Report:
+        self.begun = []
+        nr = fleet_of(self.folder, *self.machines, dry_run=dry_run)
+        if limit:
+            run_of(nr).selected = frozenset(limit)
+        return maintain(nr, jobs, now=now, workers=workers)
+
+    @property
+    def undone(self) -> dict[str, list[str]]:
+        return StateFolder(self.folder).undone()
+
+    def _read(self, host: Host) -> HostFacts:
+        instances = {machine.name: {"status": "Running"} for machine in self.machines}
+        read = HostFacts(host.name, lxd=LxdFacts(running=True, instances=instances))
+        run_of(host).facts[host.name] = read
+        self.on_read(run_of(host))
+        return read
+
+    def _job(self, job: str) -> Callable[..., Result]:
+        def work(task: Task) -> Result:
+            self.begun.append(f"{job} {task.host.name}")
+            self.during(f"{job} {task.host.name}", run_of(task))
+            fails = job == "upgrade" and task.host.name in self.fails
+            return result_of(task, record(job, "failed" if fails else "ok"))
+
+        return work
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    """One host and the containers a to d."""
+    fleet = Fleet(tmp_path / "state", monkeypatch)
+    for name in "abcd":
+        fleet.add(name)
+    return fleet
+
+
+def booked(report: Report, job: str) -> dict[str, str]:
+    """What a report has of a job, by machine: its message where it was skipped, or its status."""
+    return {
+        host.name: phase["message"] if phase["status"] == "skipped" else phase["status"]
+        for host in report.hosts.values()
+        for phase in host.phases
+        if phase["phase"] == job
+    }
+
+
+def test_so_many_failures_end_the_run_and_the_next_begins_with_the_rest(fleet: Fleet) -> None:
+    fleet.declare(maintenance=Maintenance(failures=2))
+    fleet.fails = ("a", "b")
+    report = fleet.run("upgrade", "health")
+    left = dict.fromkeys((HOST, "c", "d"), "2 machines failed: a, b")
+    assert booked(report, "upgrade") == {"a": "failed", "b": "failed", **left}
+    assert booked(report, "health") == {HOST: "ok", "c": "ok", "d": "ok"}
+    assert report.undone == fleet.undone == {"upgrade": [HOST, "c", "d"]}
+    assert report.to_dict()["undone"] == report.undone
+    assert report.exit_status() == 1
+
+    fleet.fails = ()
+    report = fleet.run("upgrade")
+    assert fleet.begun == [f"upgrade {name}" for name in ("c", "d", "a", "b", HOST)]
+    assert (report.undone, fleet.undone) == ({}, {})
+    assert "undone" not in report.to_dict()
+    fleet.run("upgrade")
+    assert fleet.begun == [f"upgrade {name}" for name in ("a", "b", "c", "d", HOST)]
+
+
+def test_one_that_has_begun_ends_its_changing_jobs_whatever_fails_elsewhere(fleet: Fleet) -> None:
+    fleet.declare(maintenance=Maintenance(failures=1, batch=2))
+    fleet.fails = ("a",)
+    both, skipped = threading.Barrier(2, timeout=10), threading.Event()
+
+    def during(job: str, run: Run) -> None:
+        if job in ("upgrade a", "upgrade b"):
+            both.wait()
+        if job == "upgrade b":  # until another was refused, so that the limit is surely reached
+            skipped.wait(timeout=10)
+        if job == "health c":
+            skipped.set()
+
+    fleet.during = during
+    report = fleet.run("upgrade", "tidy", "health", workers=2)
+    assert skipped.is_set()
+    assert {job for job in fleet.begun if "health" not in job} == {
+        "upgrade a",
+        "upgrade b",
+        "tidy b",
+    }
+    assert set(fleet.undone) == {"upgrade", "tidy"}
+    assert fleet.undone["upgrade"] == fleet.undone["tidy"] == [HOST, "c", "d"]
+    assert booked(report, "tidy")["c"] == "1 machine failed: a"
+
+
+def test_only_machines_that_were_begun_count_as_failures(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet.declare(maintenance=replace(NIGHTLY, failures=1))
+    fleet.machines[2:] = [
+        replace(m, maintenance=Maintenance(failures=1)) for m in fleet.machines[2:]
+    ]
+
+    def health(task: Task) -> Result:
+        return result_of(task, record("health", "failed" if task.host.name == "a" else "ok"))
+
+    monkeypatch.setitem(JOBS, "health", Job(health, changes=False))
+    report = fleet.run("upgrade", "health")
+    assert booked(report, "health")["a"] == "failed"
+    assert booked(report, "upgrade") == {
+        HOST: OUTSIDE,
+        "a": OUTSIDE,
+        "b": "ok",
+        "c": "ok",
+        "d": "ok",
+    }
+
+
+def test_outside_its_window_a_machine_is_only_read(fleet: Fleet) -> None:
+    fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
+    report = fleet.run("upgrade", "health", "tidy")
+    expected = {HOST: "ok", "a": "ok", "b": OUTSIDE, "c": "ok", "d": "ok"}
+    assert booked(report, "upgrade") == booked(report, "tidy") == expected
+    assert booked(report, "health") == dict.fromkeys(expected, "ok")
+    assert fleet.undone == {"upgrade": ["b"], "tidy": ["b"]}
+    assert report.exit_status() == 0
+
+    fleet.now += timedelta(hours=15)
+    fleet.run("upgrade")
+    assert fleet.begun[0] == "upgrade b"
+    assert fleet.undone == {"tidy": ["b"]}
+
+
+def test_an_operator_overrides_windows_and_freezes(fleet: Fleet) -> None:
+    frozen = replace(NIGHTLY.calendar, freezes=(freeze_of("2026-01-01..2026-12-31"),))
+    fleet.declare(maintenance=Maintenance(calendar=frozen))
+    report = fleet.run("upgrade")
+    assert set(booked(report, "upgrade").values()) == {
+        "frozen from 2026-01-01 to 2026-12-31, it may be changed from fri 2027-01-01 02:00 UTC"
+    }
+    assert fleet.begun == []
+    assert set(booked(fleet.run("upgrade", now=True), "upgrade").values()) == {"ok"}
+    assert fleet.undone == {}
+
+
+@pytest.mark.parametrize("hour", [4, 1])
+def test_no_changing_job_begins_when_its_window_has_closed_or_without_those_before_it(
+    fleet: Fleet, hour: int
+) -> None:
+    fleet.machines = fleet.machines[:2]
+    fleet.machines[1] = replace(fleet.machines[1], maintenance=NIGHTLY)
+    fleet.now = WEDNESDAY.replace(hour=hour, minute=59)
+    ticking = fleet.now
+    opens = "thu 2026-03-05" if hour == 4 else "wed 2026-03-04"
+
+    def during(job: str, run: Run) -> None:
+        if job in ("upgrade a", "health a"):
+            fleet.now = ticking + timedelta(minutes=1)
+
+    fleet.during = during
+    report = fleet.run("upgrade", "health", "tidy")
+    closed = f"outside its window, which opens {opens} 02:00 UTC"
+    assert booked(report, "upgrade")["a"] == ("ok" if hour == 4 else closed)
+    assert booked(report, "tidy")["a"] == closed
+    assert booked(report, "health")["a"] == "ok"
+    assert fleet.undone == {"tidy": ["a"]} if hour == 4 else {"upgrade": ["a"], "tidy": ["a"]}
+
+
+def test_a_dry_run_plans_what_a_real_one_would_leave_and_remembers_nothing(fleet: Fleet) -> None:
+    fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
+    StateFolder(fleet.folder).remember_undone({"upgrade": ["d"]})
+    before = (fleet.folder / "undone.json").stat()
+    report = fleet.run("upgrade", "health", dry_run=True)
+    assert "upgrade b" in fleet.begun
+    said = {host.name: [p["message"] for p in host.phases] for host in report.hosts.values()}
+    assert said["b"] == [f"a real run would not begin it now: {OUTSIDE}", ""]
+    assert said["a"] == ["", ""]
+    assert report.undone == {}
+    assert (fleet.folder / "undone.json").stat() == before
+
+
+def test_what_a_stop_leaves_is_first_in_the_next_run(fleet: Fleet) -> None:
+    fleet.during = lambda job, run: run.stop.set() if job == "upgrade b" else None
+    fleet.machines[4] = replace(fleet.machines[4], maintenance=NIGHTLY)
+    report = fleet.run("upgrade", "tidy", "health")
+    assert fleet.begun == ["upgrade a", "health a", "tidy a", "upgrade b"]
+    assert len(report.hosts["d"].phases) == 1
+    assert booked(report, "upgrade") == {HOST: ASKED, "a": "ok", "b": "ok", "c": ASKED, "d": ASKED}
+    assert (
+        report.undone
+        == fleet.undone
+        == {"upgrade": [HOST, "c", "d"], "tidy": [HOST, "b", "c", "d"]}
+    )
+
+    fleet.during = lambda job, run: None
+    fleet.run("tidy", "upgrade", now=True)
+    order = [job.split()[1] for job in fleet.begun if job.startswith("upgrade")]
+    assert order == ["c", "d", "b", "a", HOST]
+
+
+@pytest.mark.parametrize("limit", [["a", "sidn-demo-01", "e"], [HOST, "a", "e"]])
+def test_a_stop_before_a_host_is_read_leaves_all_that_is_selected_of_it(
+    fleet: Fleet, limit: list[str]
+) -> None:
+    fleet.machines.insert(1, host_of("sidn-demo-01"))
+    fleet.add("e", on="sidn-demo-01")
+    fleet.on_read = lambda run: run.stop.set()
+    fleet.run("upgrade", limit=limit)
+    assert fleet.begun == []
+    assert fleet.undone == {"upgrade": limit}
+
+
+def test_those_whose_partner_failed_are_left_alone_and_not_put_before_it(fleet: Fleet) -> None:
+    fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
+    fleet.fails = ("b",)
+    report = fleet.run("upgrade")
+    assert booked(report, "upgrade")["c"] == "b of its group pair failed, this one is left alone"
+    assert fleet.undone == {}
+
+    # neither one that its window had left before the other failed
+    fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
+    StateFolder(fleet.folder).remember_undone({"upgrade": ["b"]})
+    fleet.fails = ("c",)
+    report = fleet.run("upgrade")
+    assert booked(report, "upgrade")["b"] == OUTSIDE
+    assert (report.undone, fleet.undone) == ({}, {})
+
+
+def test_what_only_reads_neither_waits_for_a_window_nor_changes_what_is_undone(
+    fleet: Fleet,
+) -> None:
+    fleet.declare(maintenance=NIGHTLY)
+    StateFolder(fleet.folder).remember_undone({"upgrade": ["d"]})
+    report = fleet.run("health")
+    assert set(booked(report, "health").values()) == {"ok"}
+    assert (report.undone, fleet.undone) == ({}, {"upgrade": ["d"]})
+
+
+def test_who_was_not_selected_or_could_not_be_worked_on_stays_undone(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {"upgrade": ["gone", "d", "c", "a"], "no-longer-a-job": ["a"]}
+    StateFolder(fleet.folder).remember_undone(before)
+    found = LxdFacts(
+        running=True, instances={"a": {"status": "Running"}, "c": {"status": "Stopped"}}
+    )
+
+    def read(host: Host) -> HostFacts:
+        run_of(host).facts[host.name] = HostFacts(host.name, lxd=found)
+        return run_of(host).facts[host.name]
+
+    monkeypatch.setattr(module, "facts_of", read)
+    fleet.run("upgrade", limit=["a", "b", "c"])
+    assert fleet.begun == ["upgrade a"]
+    assert fleet.undone == {"upgrade": ["d", "c"]}
+
+
+def test_the_report_is_given_also_where_nothing_can_be_remembered(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise FleetError("cannot be written (No space left on device)")
+
+    monkeypatch.setattr(StateFolder, "_write", full)
+    fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
+    assert fleet.run("upgrade").undone == {"upgrade": ["b"]}
+    assert "No space left on device" in caplog.text
+
+
+def test_a_time_zone_that_is_unknown_here_is_said_before_anything_is_contacted(
+    fleet: Fleet,
+) -> None:
+    fleet.declare(maintenance=Maintenance(calendar=Calendar(timezone="Europe/Nowhere")))
+    contacted: list[Run] = []
+    fleet.on_read = contacted.append
+    with pytest.raises(UsageError, match="Europe/Nowhere"):
+        fleet.run("upgrade")
+    assert contacted == []
+    assert set(booked(fleet.run("health"), "health").values()) == {"ok"}
