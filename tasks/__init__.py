@@ -18,7 +18,6 @@ from tasks.maintenance import (
     check_health,
     maintain,
     prune_snapshots,
-    reboot_machine,
     take_snapshot,
     upgrade_packages,
 )
@@ -48,7 +47,6 @@ __all__ = (
     "provision",
     "prune_snapshots",
     "raise_containers",
-    "reboot_machine",
     "setup_lxd",
     "sync_images",
     "sync_profiles",

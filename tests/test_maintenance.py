@@ -280,7 +280,6 @@ def test_an_upgrade_that_fails_has_changed_what_it_has_or_may_have(
     for module in (packages, upgrade):
         monkeypatch.setattr(module, "shell_of", shell_of)
     nr = fleet_of(tmp_path, host_of())
-    run_of(nr).facts[HOST] = HostFacts(HOST)
     record = run_on(nr, HOST, upgrade_packages, dry_run=dry_run)
     assert (record["status"] != "ok", record["changed"]) == (True, changed)
 

@@ -146,7 +146,7 @@ def test_ten_containers_are_upgraded_in_batches_each_well_before_and_after(fleet
 def test_a_service_that_does_not_start_goes_back_and_the_rest_is_not_touched(
     fleet: Fleet,
 ) -> None:
-    fleet.declare(apart="all")
+    fleet.declare(apart="all", devices={})
     fleet.offer("2.0", install=True)
     fleet.offer("2.1")
     report = fleet.maintain("upgrade", "--limit", "ten-*")

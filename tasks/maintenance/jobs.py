@@ -10,8 +10,6 @@ from nornir.core.task import Result
 
 from tasks.errors import UsageError
 from tasks.maintenance.health import check_health
-from tasks.maintenance.reboot import PHASE as REBOOT
-from tasks.maintenance.reboot import reboot_machine
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 
@@ -36,7 +34,6 @@ _CONTAINERS = frozenset({"container"})
 JOBS: Mapping[str, Job] = {
     TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
-    REBOOT: Job(reboot_machine, changes=True, risky=True),
     PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
     "health": Job(check_health, changes=False, regular=True),
 }

@@ -8,7 +8,6 @@ from dataclasses import replace
 from nornir.core.task import Result, Task
 
 from tasks.intent.model import Container
-from tasks.maintenance.carried import not_running, running_on
 from tasks.maintenance.packages import PHASE, foreseen, see_it_ended_well, upgraded
 from tasks.maintenance.way_back import upgrade_with_a_way_back
 from tasks.outcome import Status, failure, record, result_of
@@ -26,8 +25,7 @@ def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
 
     A container for which there is something to do is drained, looked at, and upgraded with a
     snapshot to go back to (:mod:`tasks.maintenance.way_back`), unless its ``maintenance.way_back``
-    is false. All others are upgraded in one exchange; what runs on an LXD host before that has to
-    run after it.
+    is false. All others are upgraded in one exchange.
 
     Arguments:
         dry_run: overrides Nornir's own dry run.
@@ -61,14 +59,11 @@ def _at_once(task: Task, deadline: float) -> Result:
     begun = False
     try:
         shell_of(task.host)
-        ran = running_on(task.host)
         begun = True
         upgrade = upgraded(task.host, "real", deadline)
         plan = replace(upgrade.plan, notes=(*upgrade.plan.notes, *exec_notes(task.host)))
         begun = plan.changed
         see_it_ended_well(task.host, upgrade)
-        if plan.changed and (missing := ran - running_on(task.host, fresh=bool(ran))):
-            raise not_running(task.host, missing, "after its upgrade")
     except Exception as error:
         seconds = time.monotonic() - started
         return result_of(task, failure(PHASE, error, plan=plan, seconds=seconds, begun=begun))
