@@ -1,8 +1,7 @@
-"""A runbook in a process of its own, which dies by SIGKILL at one boundary between its steps.
+"""A provision in a process of its own, which dies by SIGKILL at one boundary between its steps.
 
-``python -m tests.killed STAGE CONTAINER ARGUMENT...``: the arguments are those of provision.py, or
-for a stage of an upgrade of maintain.py. At the stages of a container it dies when that one gets
-there, wherever the others are then.
+``python -m tests.killed STAGE CONTAINER ARGUMENT...``: the arguments are those of provision.py. At
+the stages of a container it dies when that one gets there, wherever the others are then.
 """
 
 from __future__ import annotations
@@ -15,11 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.bootstrap import task as bootstrap
-from tasks.command import maintain_command, provision_command
+from tasks.command import provision_command
 from tasks.configure import task as configure
 from tasks.containers import writes
 from tasks.lxd_api import api
-from tasks.maintenance import way_back
 
 #: Whether a call of the product's function, by its arguments, is the one that is meant.
 Meant = Callable[[str, tuple[Any, ...]], bool]
@@ -75,38 +73,10 @@ STAGES = {
 IMAGE_STAGES = tuple(STAGES)[:3]
 INSIDE_STAGES = tuple(STAGES)[7:]
 
-_UPGRADE = way_back._Upgrade
 
-
-def _upgrade_of(container: str, arguments: tuple[Any, ...]) -> bool:
-    return bool(arguments[0].container.name == container)
-
-
-def _upgrade_stage(function: str, *, after: bool = True) -> Boundary:
-    return Boundary(_UPGRADE, function, after, _upgrade_of)
-
-
-#: Those of an upgrade that goes well, in their order.
-GOOD_UPGRADE = {
-    "marked": _upgrade_stage("_mark"),
-    "drained": _upgrade_stage("_drain"),
-    "snapshot taken": _upgrade_stage("_take"),
-    "upgraded": _upgrade_stage("_upgrade"),
-    "undrained": _upgrade_stage("_undrain"),
-    "snapshot let go": _upgrade_stage("_unmark", after=False),
-    "mark taken off": _upgrade_stage("_unmark"),
-}
-#: And those of one that does not, from where it differs.
-BAD_UPGRADE = {
-    "going back decided": _upgrade_stage("_decide_to_go_back"),
-    "stopped to go back": _upgrade_stage("_put_back", after=False),
-    "put back": _upgrade_stage("_put_back"),
-    "put back and undrained": _upgrade_stage("_undrain"),
-}
-
-
-def die_at(boundary: Boundary, container: str) -> None:
+def die_at(stage: str, container: str) -> None:
     """Have this process die when it gets there."""
+    boundary = STAGES[stage]
     function = getattr(boundary.place, boundary.function)
 
     def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -122,6 +92,5 @@ def die_at(boundary: Boundary, container: str) -> None:
 
 
 if __name__ == "__main__":
-    name, of, *options = sys.argv[1:]
-    die_at({**STAGES, **GOOD_UPGRADE, **BAD_UPGRADE}[name], of)
-    sys.exit((provision_command if name in STAGES else maintain_command)(options))
+    die_at(sys.argv[1], sys.argv[2])
+    sys.exit(provision_command(sys.argv[3:]))

@@ -16,16 +16,15 @@ from nornir.core.inventory import Defaults, Groups, Host, Hosts, Inventory
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
-from tasks.containers.remembered import UPGRADING
 from tasks.errors import DeadlineError, UnreachableError, UsageError
 from tasks.intent.model import Container, HealthCheck, Maintenance, Ssh
-from tasks.maintenance import packages, upgrade, upgrade_packages
+from tasks.maintenance import upgrade, upgrade_packages
 from tasks.maintenance.health import judge, parse
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.maintain import maintain, why_not
-from tasks.maintenance.packages import happened, simulated
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, next_turns, turns_of
+from tasks.maintenance.upgrade import happened, simulated
 from tasks.outcome import record
 from tasks.run import run_of
 from tasks.shell import Completed
@@ -238,7 +237,7 @@ def test_an_unknown_job_is_refused_with_the_nearest() -> None:
 def test_what_a_simulation_tells(case: dict[str, Any]) -> None:
     plan = simulated(case["output"])
     assert steps(plan) == case["steps"]
-    assert plan.reason == ("" if case["steps"] else "nothing to upgrade")
+    assert "lists as they are" in plan.reason + "".join(plan.notes)
 
 
 @cases("happened")
@@ -277,8 +276,7 @@ def test_an_upgrade_that_fails_has_changed_what_it_has_or_may_have(
             raise UnreachableError("no answer", where="box")
         return Machine()
 
-    for module in (packages, upgrade):
-        monkeypatch.setattr(module, "shell_of", shell_of)
+    monkeypatch.setattr(upgrade, "shell_of", shell_of)
     nr = fleet_of(tmp_path, host_of())
     record = run_on(nr, HOST, upgrade_packages, dry_run=dry_run)
     assert (record["status"] != "ok", record["changed"]) == (True, changed)
@@ -290,18 +288,12 @@ def test_what_is_wrong_with_a_machine(case: dict[str, Any]) -> None:
     assert judge(checks, parse(case["output"])) == case["problems"]
 
 
-def _web(status: str, **config: str) -> dict[str, Any]:
-    return {"web": {"name": "web", "status": status, "config": config}}
-
-
 @pytest.mark.parametrize(
     ("lxd", "reason"),
     [
-        (LxdFacts(instances=_web("Running")), ""),
-        (LxdFacts(instances=_web("Stopped")), "it is stopped on host"),
-        (LxdFacts(instances=_web("Frozen")), "it is frozen on host"),
-        (LxdFacts(instances=_web("Stopped", **{UPGRADING: "web"})), ""),  # a killed run left it so
-        (LxdFacts(instances=_web("Stopped", **{UPGRADING: "other"})), "it is stopped on host"),
+        (LxdFacts(instances={"web": {"status": "Running"}}), ""),
+        (LxdFacts(instances={"web": {"status": "Stopped"}}), "it is stopped on host"),
+        (LxdFacts(instances={"web": {"status": "Frozen"}}), "it is frozen on host"),
         (LxdFacts(instances={}), "it does not exist on host"),
         (LxdFacts(problem="no answer"), ""),
     ],
@@ -316,7 +308,7 @@ def test_a_container_that_is_not_there_is_not_well_where_it_should_be(
     case: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nr = fleet_of(tmp_path, container_of("web", "192.0.2.1", running=case["declared"] == "running"))
-    instances = _web(case["status"]) if case["status"] else {}
+    instances = {"web": {"status": case["status"]}} if case["status"] else {}
 
     def answer(host: Host) -> HostFacts:
         read = HostFacts(host.name, lxd=LxdFacts(running=True, instances=instances))

@@ -65,10 +65,8 @@ def fleet(state: Path, *containers: Container, dry_run: bool = False, **host: An
     return nr
 
 
-def rep(name: str = "rep-1", deadline: float = 900, **values: Any) -> Container:
-    """Upgraded without a way back, for which the tests of it are elsewhere."""
-    rules = Maintenance(deadline=deadline, way_back=False)
-    return container_of(name, ADDRESSES[name], maintenance=rules, **values)
+def rep(name: str = "rep-1", **values: Any) -> Container:
+    return container_of(name, ADDRESSES[name], **values)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +167,7 @@ def test_a_lock_that_another_process_holds_is_waited_for(
 def test_a_lock_that_is_never_let_go_is_a_clear_failure(machine: Machine, state: Path) -> None:
     assert machine.inside(HOLD.replace("FILE", "/var/lib/dpkg/lock-frontend")) == "held\n"
     started = time.monotonic()
-    booked = do(state, upgrade_packages, rep(deadline=6))
+    booked = do(state, upgrade_packages, rep(maintenance=Maintenance(deadline=6)))
     assert booked["status"] == "failed"
     assert "lock" in booked["message"]
     assert booked["message"].startswith("rep-1: ")

@@ -26,15 +26,6 @@ MOVING = f"{CREATED_KEY}.moving"
 #: On the copy, until it is whole: its name.
 COPYING = f"{CREATED_KEY}.copying"
 
-#: From before it is drained for an upgrade until that has ended well or is undone: its name.
-UPGRADING = f"{CREATED_KEY}.upgrading"
-
-
-def is_upgrading(instance: Json) -> bool:
-    """Whether an upgrade of an instance was begun and has not ended."""
-    mark = (instance.get("config") or {}).get(UPGRADING)
-    return mark is not None and mark == instance["name"]
-
 
 def set_by_us(instance: Json, key: str) -> frozenset[str]:
     """The names that ``CONFIG`` or ``DEVICES`` remembers of an instance."""

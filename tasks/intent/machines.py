@@ -10,7 +10,6 @@ from tasks.intent.merge import Layers
 from tasks.intent.model import (
     Attachment,
     Bootstrap,
-    BoundedCommand,
     HealthCheck,
     Machine,
     Maintenance,
@@ -49,12 +48,6 @@ def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -
 
 def _maintenance(host: Layers, scope: Scope) -> Maintenance:
     data = dict(host.data.get("maintenance", {}))
-    for key in ("drain", "undrain"):
-        command = data.get(key)
-        if command is not None and "run" not in command:
-            place = host.place("maintenance", key)
-            scope.mistakes.add(place, "says no command", "write run: COMMAND")
-        data[key] = BoundedCommand(**{"run": "", **command}) if command else None
     if rule := data.get("snapshots"):
         data["snapshots"] = Retention(**rule)
     windows, freezes = data.pop("window", None) or (), data.pop("freezes", ())

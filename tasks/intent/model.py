@@ -345,30 +345,17 @@ class Retention:
 
 
 @dataclass(frozen=True)
-class BoundedCommand:
-    """A shell command of the inventory, and the seconds that it may take."""
-
-    run: str
-    seconds: float = 300.0
-
-
-@dataclass(frozen=True)
 class Maintenance:
     """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
 
-    ``deadline`` are the seconds that an upgrade or a snapshot may take; ``way_back`` whether a
-    container is upgraded with a snapshot to go back to; ``drain`` is what takes a machine's work
-    off it before an upgrade and ``undrain`` what gives it back; ``snapshots`` says which of a
-    container's are kept, None that all are; ``failures`` is how many failed machines end the run
+    ``deadline`` are the seconds that an upgrade or a snapshot may take; ``snapshots`` says which of
+    a container's are kept, None that all are; ``failures`` is how many failed machines end the run
     where this one is among them, None for any number; ``calendar`` is when the machine may be
     changed.
     """
 
     batch: int = 2
     deadline: float = 900.0
-    way_back: bool = True
-    drain: BoundedCommand | None = None
-    undrain: BoundedCommand | None = None
     snapshots: Retention | None = None
     failures: int | None = None
     calendar: Calendar = field(default_factory=Calendar)

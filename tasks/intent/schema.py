@@ -143,8 +143,6 @@ _CONFIGURE = Table(
     }
 )
 
-_BOUNDED_COMMAND = OrNull(Table({"run": LINE, "seconds": SECONDS}))
-
 COMMON: Mapping[str, Value] = {
     "site": WORD,
     "management": OrNull(NETWORK),
@@ -176,9 +174,6 @@ COMMON: Mapping[str, Value] = {
         {
             "batch": integer(1, 1000, "a number of machines"),
             "deadline": SECONDS,
-            "way_back": BOOLEAN,
-            "drain": _BOUNDED_COMMAND,
-            "undrain": _BOUNDED_COMMAND,
             "snapshots": OrNull(
                 Table(
                     {

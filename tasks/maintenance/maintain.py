@@ -10,7 +10,6 @@ from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.actual import HostFacts
-from tasks.containers.remembered import is_upgrading
 from tasks.errors import FleetError, LockedError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
@@ -241,8 +240,7 @@ class _Maintenance:
 def why_not(container: Container, facts: HostFacts) -> str:
     """Why a container cannot be worked on, as its LXD host sees it; empty where it can.
 
-    Where LXD does not answer nothing is known, and the container is tried; so is one that a killed
-    run left stopped in the midst of an upgrade.
+    Where LXD does not answer nothing is known, and the container is tried.
     """
     if facts.lxd.problem:
         return ""
@@ -250,8 +248,4 @@ def why_not(container: Container, facts: HostFacts) -> str:
     if instance is None:
         return f"it does not exist on {container.on}"
     status = str(instance.get("status", "Running"))
-    return (
-        ""
-        if status == "Running" or is_upgrading(instance)
-        else f"it is {status.lower()} on {container.on}"
-    )
+    return "" if status == "Running" else f"it is {status.lower()} on {container.on}"

@@ -1,10 +1,8 @@
 #!/bin/sh
 # Upgrades all packages of a Debian or Ubuntu machine: refresh the lists, upgrade, autoremove,
 # autoclean. Prints the installed packages before and after it, what went wrong on standard error.
-# Arguments: the mode, and how many seconds to wait for the locks of dpkg and apt. Modes:
-# "dry": apt only simulates, on the lists that are there, and writes no cache; "look": the same on
-# lists that it refreshes; "real"; and "restart": real, then restarts the services of which a
-# process still runs what was replaced, and prints their names.
+# Arguments: "dry" or "real", and how many seconds to wait for the locks of dpkg and apt.
+# In a dry run apt only simulates, on the lists that are there, and writes no cache.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -51,62 +49,33 @@ apt() {
         fail "apt-get $1"
 }
 
-refresh() {
+upgrade() {
+    patiently dpkg --configure -a --force-confdef --force-confold || fail "dpkg --configure -a"
     apt update
     # An index that cannot be fetched is only a warning to apt, which goes on with the old one.
     if grep -qE '^(W: Failed to fetch|W: Some index files|E:)' "$said"; then
         fail "apt-get update"
     fi
-}
-
-upgrade() {
-    patiently dpkg --configure -a --force-confdef --force-confold || fail "dpkg --configure -a"
-    refresh
     apt upgrade --with-new-pkgs
     apt autoremove
     apt autoclean
 }
 
 simulate() {
-    apt-get -q -s "$@" upgrade --with-new-pkgs </dev/null >"$said" 2>&1 || fail "apt-get -s upgrade"
+    apt-get -q -s -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@" \
+        </dev/null >"$said" 2>&1 || fail "apt-get -s $1"
     cat "$said"
-    apt-get -q -s "$@" autoremove </dev/null >"$said" 2>&1 || fail "apt-get -s autoremove"
-    cat "$said"
-    [ -z "$(dpkg --audit 2>/dev/null)" ] || echo "# interrupted"
-}
-
-# Prints the services of which a process still runs a program or library that was replaced. A bus
-# or a login that is restarted would take others down with it.
-outdated() {
-    grep -lE ' r-xp .* (/usr|/lib|/bin|/sbin|/opt)[^ ]* \(deleted\)$' /proc/[0-9]*/maps 2>/dev/null |
-        while IFS=/ read -r _ _ pid _; do
-            sed -n 's|.*/system.slice/\(.*/\)\{0,1\}\([^/]*\.service\).*|\2|p' "/proc/$pid/cgroup"
-        done 2>/dev/null | sort -u |
-        grep -vE '^(dbus(-broker)?|systemd-logind|console-getty|getty@.*|container-getty@.*)\.service$'
-}
-
-restart_outdated() {
-    for service in $(outdated); do
-        systemctl restart "$service" </dev/null >"$said" 2>&1 || fail "systemctl restart $service"
-        echo "$service"
-    done
 }
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "there is no apt-get on this machine" >&2
     exit 1
 fi
-case $mode in
-dry)
-    simulate -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+if [ "$mode" = dry ]; then
+    simulate upgrade --with-new-pkgs
+    simulate autoremove
     exit 0
-    ;;
-look)
-    refresh
-    simulate
-    exit 0
-    ;;
-esac
+fi
 echo "# before"
 installed
 (
@@ -116,8 +85,4 @@ installed
 status=$?
 echo "# after"
 installed
-if [ "$status" = 0 ] && [ "$mode" = restart ]; then
-    echo "# restarted"
-    restart_outdated
-fi
 exit "$status"
