@@ -38,7 +38,7 @@ Booked = dict[str, list[str]]
 class Fleet:
     """A host with containers whose jobs are pretended, in threads, one after the other.
 
-    ``fails`` are the machines whose upgrade fails, ``during`` is called in each job, ``begun`` has
+    ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``during`` is called in each job, ``begun`` has
     those that were begun, as "JOB MACHINE".
     """
 
@@ -46,6 +46,7 @@ class Fleet:
         self.folder = folder
         self.machines: list[Container | LxdHost] = [host_of()]
         self.fails: Collection[str] = ()
+        self.stopped: Collection[str] = ()
         self.begun: list[str] = []
         self.during: Callable[[str, Run], None] = lambda job, run: None
         self.on_read: Callable[[Run], None] = lambda run: None
@@ -85,7 +86,10 @@ class Fleet:
         return StateFolder(self.folder).undone()
 
     def _read(self, host: Host) -> HostFacts:
-        instances = {machine.name: {"status": "Running"} for machine in self.machines}
+        instances = {
+            machine.name: {"status": "Stopped" if machine.name in self.stopped else "Running"}
+            for machine in self.machines
+        }
         read = HostFacts(host.name, lxd=LxdFacts(running=True, instances=instances))
         run_of(host).facts[host.name] = read
         self.on_read(run_of(host))
@@ -242,14 +246,14 @@ def test_no_changing_job_begins_when_its_window_has_closed_or_without_those_befo
 def test_a_dry_run_plans_what_a_real_one_would_leave_and_remembers_nothing(fleet: Fleet) -> None:
     fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
     StateFolder(fleet.folder).remember_undone({"upgrade": ["d"]})
-    before = (fleet.folder / "undone.json").stat()
+    before = (fleet.folder / "undone.json").stat().st_mtime_ns
     report = fleet.run("upgrade", "health", dry_run=True)
     assert "upgrade b" in fleet.begun
     said = {host.name: [p["message"] for p in host.phases] for host in report.hosts.values()}
     assert said["b"] == [f"a real run would not begin it now: {OUTSIDE}", ""]
     assert said["a"] == ["", ""]
     assert report.undone == {}
-    assert (fleet.folder / "undone.json").stat() == before
+    assert (fleet.folder / "undone.json").stat().st_mtime_ns == before
 
 
 def test_what_a_stop_leaves_is_first_in_the_next_run(fleet: Fleet) -> None:
@@ -287,7 +291,7 @@ def test_those_whose_partner_failed_are_left_alone_and_not_put_before_it(fleet: 
     fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
     fleet.fails = ("b",)
     report = fleet.run("upgrade")
-    assert booked(report, "upgrade")["c"] == "b of its group pair failed, this one is left alone"
+    assert booked(report, "upgrade")["c"] == "b of its group pair is not well: left alone"
     assert fleet.undone == {}
 
     # neither one that its window had left before the other failed
@@ -297,6 +301,21 @@ def test_those_whose_partner_failed_are_left_alone_and_not_put_before_it(fleet: 
     report = fleet.run("upgrade")
     assert booked(report, "upgrade")["b"] == OUTSIDE
     assert (report.undone, fleet.undone) == ({}, {})
+
+
+@pytest.mark.parametrize("limit", [(), ("c",)])
+def test_whoever_has_the_work_of_a_partner_that_is_down_is_only_read(
+    fleet: Fleet, limit: Collection[str]
+) -> None:
+    fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
+    fleet.stopped = ("b",)
+    report = fleet.run("upgrade", "health", limit=limit)
+    assert [job for job in fleet.begun if job.endswith(" c")] == ["health c"]
+    assert booked(report, "upgrade")["c"] == "b of its group pair is not well: left alone"
+    assert fleet.undone == {}
+    fleet.machines[2] = replace(fleet.machines[2], running=False)  # as declared: it has no work
+    fleet.run("upgrade", limit=limit)
+    assert "upgrade c" in fleet.begun
 
 
 def test_what_only_reads_neither_waits_for_a_window_nor_changes_what_is_undone(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
-from tasks.intent.model import Intent
+from tasks.intent.model import Container, Intent
 from tasks.maintenance.calendar import why_closed
 from tasks.maintenance.turns import Turn
 
@@ -43,11 +43,17 @@ class Gate:
             if begun:
                 self._failed[turn.name] = self.intent.machine(turn.name).maintenance.failures
 
+    def is_down(self, container: Container) -> None:
+        """Take note of a container that should run and does not: its partners have its work."""
+        with self._telling:
+            if container.apart:
+                self._broken.setdefault(container.apart, container.name)
+
     def why_left_alone(self, apart: str | None) -> str:
-        """Why nothing is done on the others of an ``apart`` group; empty where something may be."""
+        """Why the others of an ``apart`` group are not changed; empty where they may be."""
         if apart not in self._broken:
             return ""
-        return f"{self._broken[apart]} of its group {apart} failed, this one is left alone"
+        return f"{self._broken[apart]} of its group {apart} is not well: left alone"
 
     def why_late(self) -> str:
         """Why no machine is begun with any more, whatever for; empty where it may be."""

@@ -167,6 +167,9 @@ class _Maintenance:
     def _machines_left(self) -> list[str]:
         """The selected machines that can be worked on; the others are booked as skipped."""
         left = []
+        for container in self.intent.containers.values():
+            if container.running and self._is_down(container):
+                self.gate.is_down(container)
         for name in self.report.hosts:
             reason = self._why_skip(name)
             if name in self.shared.selected and self._unread(name):
@@ -192,6 +195,13 @@ class _Maintenance:
         if self.report.lost(container.on):
             return f"its LXD host {container.on} is {self.report.hosts[container.on].status}"
         return why_not(container, self.shared.facts[container.on])
+
+    def _is_down(self, container: Container) -> bool:
+        """Whether it is known not to run, or its LXD host does not answer; also of one that is not
+        selected, where its host was read."""
+        facts = self.shared.facts.get(container.on)
+        lost = container.on in self.shared.unreachable
+        return lost or bool(facts and why_not(container, facts))
 
     def _left_out(self, name: str, reason: str) -> Iterator[Record]:
         """What is booked of a container that is not worked on; one that should run is not well."""

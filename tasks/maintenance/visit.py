@@ -42,10 +42,6 @@ def visit(
     jobs = {name: job for name, job in jobs.items() if kind in job.kinds}
     if not jobs:
         return Visit(walk(task, [], report))
-    alone = gate.why_left_alone(turn.apart)
-    if alone:
-        report.add(turn.name, record(next(iter(jobs)), "skipped", message=alone))
-        return Visit(Result(host=task.host, result=alone))
     stop = run_of(task).stop
     late = gate.why_late()
     if late and not stop.is_set():
@@ -53,7 +49,7 @@ def visit(
         return Visit(skip_late(task, next(iter(jobs)), late, report), undone)
     results: list[Result] = []
     left: list[str] = []
-    closed, begun = "", False
+    closed, begun = gate.why_left_alone(turn.apart), False
     for name, job in jobs.items():
         changing = changes and job.changes
         if changing and not stop.is_set():
