@@ -38,8 +38,8 @@ Booked = dict[str, list[str]]
 class Fleet:
     """A host with containers whose jobs are pretended, in threads, one after the other.
 
-    ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``during`` is called in each job, ``begun`` has
-    those that were begun, as "JOB MACHINE".
+    ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``during`` is called in
+    each job, ``begun`` has those that were begun, as "JOB MACHINE".
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -313,7 +313,9 @@ def test_whoever_has_the_work_of_a_partner_that_is_down_is_only_read(
     assert [job for job in fleet.begun if job.endswith(" c")] == ["health c"]
     assert booked(report, "upgrade")["c"] == "b of its group pair is not well: left alone"
     assert fleet.undone == {}
-    fleet.machines[2] = replace(fleet.machines[2], running=False)  # as declared: it has no work
+    down = fleet.machines[2]
+    assert isinstance(down, Container)
+    fleet.machines[2] = replace(down, running=False)  # as declared: it has no work
     fleet.run("upgrade", limit=limit)
     assert "upgrade c" in fleet.begun
 
