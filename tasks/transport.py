@@ -8,7 +8,9 @@ is refused are errors, since somebody does answer there.
 from __future__ import annotations
 
 import socket
+import time
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
 import paramiko
@@ -24,6 +26,7 @@ from tasks.ssh.connection import SshShell
 from tasks.ssh.host_keys import HostKeySources
 from tasks.ssh.host_lock import take_lock
 from tasks.ssh.login import CONNECT_DEADLINE, BrokenConnectionError, reason_of, tcp_socket
+from tasks.ssh.tunnel import as_socket
 from tasks.state import known_host
 
 #: Seconds until a container's network counts as not reachable from here, or an address that is
@@ -237,6 +240,60 @@ def _tunnel(
             remedy=f"see whether it runs and its sshd listens; {container.on} must have an "
             "address in its network and allow TCP forwarding",
         ) from refusal
+
+
+def connection_to(
+    host: Host, address: str, port: int, *, deadline: float, over_ssh: bool = True
+) -> socket.socket:
+    """A TCP connection to an address that a machine can reach: a service on it, say.
+
+    It is made from here, and where the address cannot be reached from here, over the machine's
+    open SSH connection; so it always is to a loopback address, which is the machine's own. A
+    container that is worked on through exec lends its LXD host's. ``deadline`` is for all of it,
+    in seconds; from here it tries no longer than for a container's SSH. Without ``over_ssh`` it
+    stays at that.
+
+    Raises :class:`NoAnswerError` where nothing answers, and as :func:`shell_of` does.
+    """
+    until = time.monotonic() + deadline
+    try:
+        if _is_loopback(address):
+            raise NoAnswerError(f"{address} is the machine's own", where=host.name)
+        limit = min(deadline, DIRECT_DEADLINE)
+        return tcp_socket(address, port, where=host.name, deadline=limit)
+    except UnreachableError as error:
+        if isinstance(error.__cause__, ConnectionRefusedError) or not over_ssh:
+            raise
+        return _over_ssh(host, address, port, until, error)
+
+
+def _over_ssh(
+    host: Host, address: str, port: int, until: float, error: UnreachableError
+) -> socket.socket:
+    run = run_of(host)
+    machine = run.intent.machine(host.name)
+    through = host
+    if host.name in run.over_exec or (isinstance(machine, Container) and not machine.ssh.hostname):
+        if _is_loopback(address):
+            raise NoAnswerError(f"{error.what}, which has no SSH", where=host.name) from error
+        through = _lxd_host_of(host)
+    try:
+        shell = _live(through)
+        left = max(0.1, until - time.monotonic())
+        return as_socket(shell.tunnel(address, port, deadline=left))
+    except (paramiko.SSHException, EOFError, OSError) as refusal:
+        raise NoAnswerError(
+            f"{error.what}, and through the SSH of {through.name} there is no connection to "
+            f"port {port} either ({reason_of(refusal)})",
+            where=host.name,
+        ) from refusal
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _host_keys(run: Run, machine: Machine, hostname: str, port: int) -> HostKeySources:

@@ -20,6 +20,7 @@ from nornir.plugins.inventory import SimpleInventory
 from tasks.errors import InventoryError
 from tasks.intent import load_intent
 from tasks.intent.documents import read_document
+from tasks.intent.health import SipCheck
 from tasks.mistakes import Mistakes
 from tests.sshd import make_key
 from tests.test_intent_mistakes import mistakes_of, write
@@ -133,6 +134,8 @@ def test_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = [c for c in intent.containers.values() if c.apart]
     assert all(len({c.on for c in pairs if c.apart == one.apart}) == 2 for one in pairs)
     assert intent.containers["voicemail-01"].config.keys() == {"user.network-config"}
+    for name, address in (("proxy-01", "10.160.64.21"), ("proxy-02", "10.160.64.22")):
+        assert SipCheck(address, transport="tcp") in intent.containers[name].health
     assert intent.machines["sbc-01"].kind == "machine"
     assert intent.machines["sbc-01"].maintenance.batch == 1
 

@@ -17,9 +17,8 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import DeadlineError, UnreachableError, UsageError
-from tasks.intent.model import Container, HealthCheck, Maintenance, Ssh
+from tasks.intent.model import Container, Maintenance, Ssh
 from tasks.maintenance import upgrade, upgrade_packages
-from tasks.maintenance.health import judge, parse
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.maintain import maintain, why_not
 from tasks.maintenance.runner import TurnRunner
@@ -280,12 +279,6 @@ def test_an_upgrade_that_fails_has_changed_what_it_has_or_may_have(
     nr = fleet_of(tmp_path, host_of())
     record = run_on(nr, HOST, upgrade_packages, dry_run=dry_run)
     assert (record["status"] != "ok", record["changed"]) == (True, changed)
-
-
-@cases("health")
-def test_what_is_wrong_with_a_machine(case: dict[str, Any]) -> None:
-    checks = [HealthCheck(kind, argument) for kind, argument in case["checks"]]
-    assert judge(checks, parse(case["output"])) == case["problems"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 from nornir.core import Nornir
 
 from tasks.bootstrap import bootstrap_container
-from tasks.intent.model import Bootstrap, Container, HealthCheck, Maintenance
+from tasks.intent.health import PortCheck, ServiceCheck
+from tasks.intent.model import Bootstrap, Container, Maintenance
 from tasks.maintenance import check_health, maintain, upgrade_packages
 from tasks.outcome import Record
 from tasks.report import Report
@@ -219,12 +220,12 @@ def test_a_daemon_left_by_an_upgrade_does_not_hold_it_up(machine: Machine, state
 def test_health_of_a_machine_that_is_well_and_of_one_that_is_not(
     machine: Machine, state: Path
 ) -> None:
-    checks = (HealthCheck("service", "ssh"), HealthCheck("port", "22"))
+    checks = (ServiceCheck("ssh"), PortCheck(22))
     well = do(state, check_health, rep(health=checks))
     assert well["status"] == "ok", well["message"]
     assert "disk" in well["message"]
     machine.inside("systemd-run --unit=rep-broken --wait false || true")
-    more = (*checks, HealthCheck("port", "81"), HealthCheck("service", "cron-not-here"))
+    more = (*checks, PortCheck(81), ServiceCheck("cron-not-here"))
     ill = do(state, check_health, rep(health=more))
     machine.inside("systemctl reset-failed")
     assert ill["status"] == "failed"

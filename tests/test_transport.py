@@ -281,7 +281,7 @@ class Stopped:
     def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
         if "read_files" in script:
             return Completed(0, READ, b"")
-        return Completed(0, b"disk 10\ninodes 10\n", b"")
+        return Completed(0, b"disk / 10\ninodes / 10\n", b"")
 
 
 #: Of a container that is as it is declared to be, but for its sshd.

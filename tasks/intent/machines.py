@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tasks.intent.health_checks import health_of
 from tasks.intent.merge import Layers
 from tasks.intent.model import (
     Attachment,
     Bootstrap,
-    HealthCheck,
     Machine,
     Maintenance,
     Retention,
@@ -34,11 +34,7 @@ def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -
         management=data.get("management"),
         attachments=attached,
         bootstrap=_bootstrap(host, ssh, scope),
-        health=tuple(
-            HealthCheck(kind, str(argument))
-            for check in data.get("health", [])
-            for kind, argument in check.items()
-        ),
+        health=health_of(name, host, attached, scope),
         maintenance=_maintenance(host, scope),
         apart=data.get("apart"),
         foreign=tuple(data.get("foreign", [])),

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from tasks.intent.controller import Controller
+from tasks.intent.health import HealthCheck
 from tasks.intent.secret import Secret
 from tasks.intent.windows import Calendar
 
@@ -325,14 +326,6 @@ class Configure:
     sysctl: Mapping[str, str] = field(default_factory=dict)
     cron: tuple[CronJob, ...] = ()
     services: tuple[Service, ...] = ()
-
-
-@dataclass(frozen=True)
-class HealthCheck:
-    """One health check: ``kind`` is service (name), port (TCP, number) or disk (percent used)."""
-
-    kind: Literal["service", "port", "disk"]
-    argument: str
 
 
 @dataclass(frozen=True)

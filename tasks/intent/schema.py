@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tasks.intent.health_schema import HEALTH
 from tasks.intent.scalars import (
     ABSOLUTE,
     ADDRESS,
@@ -54,7 +55,6 @@ from tasks.intent.values import (
     ListOf,
     MapOf,
     Never,
-    OneKey,
     OneOrMore,
     OrNull,
     Reference,
@@ -161,15 +161,7 @@ COMMON: Mapping[str, Value] = {
         }
     ),
     "configure": _CONFIGURE,
-    "health": ListOf(
-        OneKey(
-            {
-                "service": WORD,
-                "port": integer(1, 65535, "a TCP port"),
-                "disk": integer(1, 100, "a percentage"),
-            }
-        )
-    ),
+    "health": HEALTH,
     "maintenance": Table(
         {
             "batch": integer(1, 1000, "a number of machines"),

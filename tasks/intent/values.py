@@ -128,12 +128,14 @@ class MapOf:
 class Table:
     """A mapping with known keys; ``others`` is the kind of all further keys, where there are.
 
-    ``hints`` say of a key that does not belong here where it does.
+    ``hints`` say of a key that does not belong here where it does. ``needs`` are keys that have to
+    be there: only of a mapping that stands in a list, and so is never merged from several layers.
     """
 
     keys: Mapping[str, Value]
     others: MapOf | None = None
     hints: Mapping[str, str] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
 
     def clean(self, value: object, place: Place, mistakes: Mistakes) -> Any:
         if not isinstance(value, dict):
@@ -155,7 +157,10 @@ class Table:
             else:
                 hint = self.hints.get(key) or nearest(key, self.keys)
                 mistakes.add(place.at(key), "unknown key", hint)
-        return right
+        for key in self.needs:
+            if key not in value:
+                mistakes.add(place, f"has no {key}", f"write {key}: ...")
+        return right if all(key in right for key in self.needs) else WRONG
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What is asked of a machine's services from the controller: HTTP and SIP."""
