@@ -137,7 +137,8 @@ class Fleet:
         inside = {name: Host(name=name, defaults=defaults) for name in intent.containers}
         self.run.hosts = {**hosts, **inside}
         ConnectionPluginRegister.auto_register()
-        self.nr = Nornir(Inventory(hosts, Groups(), defaults), runner=ThreadedRunner(4))
+        everything = Hosts(self.run.hosts)
+        self.nr = Nornir(Inventory(everything, Groups(), defaults), runner=ThreadedRunner(4))
 
     def do(self, task: Any, host: str = FIRST, **options: Any) -> Result:
         """Run one of our tasks on a host; its Result."""

@@ -30,6 +30,7 @@ ADDRESSES = {"rep-1": "192.168.56.241", "rep-2": "192.168.56.242"}
 
 #: Takes the lock on FILE as dpkg and apt do (fcntl, not flock), and holds it for five seconds.
 HOLD = """
+rm -f /run/held
 cat >/run/hold <<'END'
 use Fcntl;
 open(my $file, ">", $ARGV[0]) or die;
