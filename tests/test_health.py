@@ -87,7 +87,7 @@ def test_what_is_asked_and_how_long_that_takes() -> None:
         "service:ssh", "port:22", "disk:/srv", "memory:", "clock:",
         "command:7:a: b", "command:10:a: b",
     ]  # fmt: skip
-    assert deadline == 60 + 7 + 6 + 10 + 6
+    assert deadline == 60 + 22 + 7 + 6 + 10 + 6
 
 
 class TestScript:

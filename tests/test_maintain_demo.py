@@ -15,7 +15,10 @@ pytestmark = pytest.mark.lab
 
 MACHINES = (*HOSTS, *CONTAINERS)
 KEEP = "cp -a /etc/apt /root/apt.kept"
-RESTORE = "apt-get -q -y purge fleet-tool; rm -r /etc/apt /srv/rep; mv /root/apt.kept /etc/apt"
+RESTORE = """
+apt-get -q -y purge fleet-tool; rm -r /etc/apt /srv/rep; mv /root/apt.kept /etc/apt
+apt-get -q update
+"""
 
 
 def on(demo: Demo, name: str, script: str) -> str:

@@ -18,7 +18,10 @@ import yaml
 from tasks import command
 from tasks.errors import FleetError, UsageError
 from tasks.intent.cron import maintain_words
-from tasks.schedule import Entry, Places, install_schedule, program_of
+from tasks.intent.model import CronJob
+from tasks.machine.managed import cron_file
+from tasks.schedule import Entry, Places, install, install_schedule, program_of
+from tasks.schedule.crontab import with_block
 from tasks.schedule.plan import Actual, FileThere, WriteCrontab, plan_schedule
 from tasks.schedule.texts import cron_text, crontab_line, service_text, timer_text
 
@@ -171,9 +174,12 @@ def stand_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def root(tmp_path: Path, stand_ins: Path) -> Path:
-    """Where / begins."""
+def root(tmp_path: Path, stand_ins: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where / begins; a stand-in for cron's daemon is there."""
     (tmp_path / "root/etc/cron.d").mkdir(parents=True)
+    daemon = tmp_path / "root/cron"
+    daemon.touch(0o755)
+    monkeypatch.setattr(install, "DAEMONS", str(daemon.parent))
     return tmp_path / "root"
 
 
@@ -188,15 +194,35 @@ def test_roots_is_a_file_that_cron_reads(root: Path) -> None:
     assert plan.changed
     assert path.read_text() == (
         "# Managed by nornir-lxd-fleet.\n"
+        "# It maintains the fleet demo.\n"
         "30 4 * * * root /opt/fleet-maintain --inventory /srv/demo --quiet\n"
     )
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert path.stat().st_uid == os.getuid()
     assert list(path.parent.iterdir()) == [path]
     assert not install_schedule(ENTRY, places).changed
+    (root / "cron").unlink()
+    assert "no cron daemon" in "".join(install_schedule(ENTRY, places).notes)
     path.chmod(0o664)
     assert install_schedule(ENTRY, places).changed
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_job_of_configure_of_the_same_name_is_left_alone(root: Path) -> None:
+    """They share the folder and the first line of their files."""
+    path = root / "etc/cron.d/nornir-lxd-fleet-demo"
+    job = CronJob("demo", "5 3 * * *", "tidy", "app")
+    path.write_text(cron_file(job).content)
+    with pytest.raises(FleetError, match="is not ours"):
+        install_schedule(ENTRY, places_of("root", root))
+    assert path.read_text() == cron_file(job).content
+
+
+def test_other_lines_of_a_crontab_stay_to_the_byte() -> None:
+    odd = "0 5 * * * printf 'a\x0cb\u2028c\x85d\r'\n"
+    with_ours = with_block(odd, "demo", "1 1 * * * x")
+    assert with_ours.startswith(odd)
+    assert with_block(with_ours, "demo", None) == odd
 
 
 def test_a_users_goes_through_crontab(root: Path, stand_ins: Path) -> None:

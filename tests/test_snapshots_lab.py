@@ -82,7 +82,7 @@ def test_one_that_lxd_does_not_take_is_said_and_leaves_nothing(raised: ObjectFle
     raised.shell(FIRST, "lxc start obj-one")
     entry = do(raised, take_snapshot, ONE)
     assert entry["status"] == "failed"
-    assert "freeze" in entry["message"], entry["message"]
+    assert "freezing the container failed" in entry["message"]
     assert snapshots(raised) == [OPERATORS, OLD]
 
 

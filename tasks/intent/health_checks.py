@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tasks.intent.health import (
     ClockCheck,
@@ -64,7 +67,7 @@ class _Reader:
 
     def _http(self, written: Mapping[str, Any], place: Place) -> HttpCheck | None:
         ca: str | Secret | None = written.get("ca")
-        if ca is not None and not written["url"].startswith("https:"):
+        if ca is not None and urlsplit(written["url"]).scheme != "https":
             self.scope.mistakes.add(
                 place.at("ca"), "a page without TLS has no certificate", "write https://, or no ca"
             )
@@ -72,20 +75,18 @@ class _Reader:
             ca = self._certificates(ca, place.at("ca"))
             if ca is None:
                 return None
+        elif ca is not None:
+            ca = _plain(ca)
         return HttpCheck(written["url"], _several(written.get("status", 200)), ca)
 
     def _certificates(self, reference: Secret, place: Place) -> str | None:
         path = self.scope.path(reference.source)
         try:
-            text = path.read_text()
+            return _plain(path.read_text())
         except OSError as error:
             why, remedy = f"the file {path} cannot be read ({error.strerror})", "mend the path"
-        else:
-            try:
-                certificates(text)
-                return text
-            except ValueError:
-                why, remedy = f"{path} does not hold certificates", "name a file in PEM form"
+        except ValueError:  # bytes that are no text among them
+            why, remedy = f"{path} does not hold certificates", "name a file in PEM form"
         self.scope.mistakes.add(place, why, remedy)
         return None
 
@@ -131,3 +132,8 @@ def _of(check: Callable[..., HealthCheck], alone: str, value: Any) -> HealthChec
 
 def _several(value: int | list[int]) -> tuple[int, ...]:
     return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _plain(ca: str) -> str:
+    """The certificates alone: a comment among them that is not ASCII is none to :mod:`ssl`."""
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in certificates(ca))

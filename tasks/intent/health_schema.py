@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptography.x509 import load_pem_x509_certificates
+from cryptography.x509 import Certificate, load_pem_x509_certificates
 
 from tasks.intent.scalars import ADDRESS, NETWORK, SECONDS, WORD, choice, integer, matching, parsed
 from tasks.intent.values import Either, ListOf, Never, OneKey, OneOrMore, Reference, Table
@@ -25,7 +25,7 @@ def page(text: str) -> object:
     return text
 
 
-def certificates(text: str) -> object:
+def certificates(text: str) -> list[Certificate]:
     """One or more certificates in PEM form. Raises ValueError."""
     return load_pem_x509_certificates(text.encode())
 
@@ -41,7 +41,9 @@ class _Page:
 
     def clean(self, value: object, place: Place, mistakes: Mistakes) -> Any:
         """What is right of a value; see :class:`tasks.intent.values.Value`."""
-        with_password = isinstance(value, str) and re.match(r"[a-z]+://[^/?#]*@", value)
+        with_password = isinstance(value, str) and re.match(
+            r"[a-z]+://[^/?#]*@", value, re.IGNORECASE
+        )
         return (self.password if with_password else self.url).clean(value, place, mistakes)
 
 
@@ -51,7 +53,9 @@ CERTIFICATES = Reference(
 )
 _COMMAND = matching(r"[^\0]*[^\0\s][^\0]*", "a command", "write what sh shall run")
 _MOUNT_POINT = matching(
-    r"/|(/(?!\.\.?(/|$))[^/\s]+)+", "a mount point", "write its absolute path, such as /var/lib/lxd"
+    r"/|(/(?!\.\.?(/|$))[^/\s\\]+)+",
+    "a mount point",
+    "write its absolute path, such as /var/lib/lxd",
 )
 _STATUS = integer(200, 699, "a final status of SIP")
 

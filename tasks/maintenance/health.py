@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from tasks.run import run_of
 from tasks.transport import connection_to, exec_notes, shell_of
 
 PHASE = "health"
+
+logger = logging.getLogger(__name__)
 #: Services of one machine that are asked at once.
 AT_ONCE = 8
 
@@ -80,9 +83,13 @@ def _ask(host: Host, checks: Sequence[HealthCheck], *, over_ssh: bool = True) ->
         return connection_to(host, address, port, deadline=deadline, over_ssh=over_ssh)
 
     def ask(check: OutsideCheck) -> str:
-        if isinstance(check, HttpCheck):
-            return probe_http(check, connect)
-        return probe_sip(check, connect)
+        try:
+            if isinstance(check, HttpCheck):
+                return probe_http(check, connect)
+            return probe_sip(check, connect)
+        except Exception as error:  # what else was found is told all the same
+            logger.exception("%s: %s", host.name, check)
+            return f"internal error: {type(error).__name__}: {error}"
 
     outside = [check for check in checks if isinstance(check, OutsideCheck)]
     with ThreadPoolExecutor(AT_ONCE) as pool:

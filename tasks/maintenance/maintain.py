@@ -142,6 +142,9 @@ class _Maintenance:
         if machines:
             part = nr.filter(filter_func=lambda host: host.name in machines)
             result = part.run(task=task, name="maintain", on_failed=True)
+            for name, results in result.items():
+                if isinstance(results[0].exception, Exception):  # in a phase, walk has booked it
+                    self.report.add(name, failure("check", results[0].exception))
             if self.on_result:
                 self.on_result(result)
 
@@ -174,13 +177,20 @@ class _Maintenance:
             reason = self._why_skip(name)
             if name in self.shared.selected and self._unread(name):
                 for job in self.changing:
-                    self.left[job].add(name)
+                    if self._concerns(job, name):
+                        self.left[job].add(name)
             if reason:
                 for entry in self._left_out(name, reason):
                     self.report.add(name, entry)
             elif name in self.shared.selected and not self.report.lost(name):
                 left.append(name)
         return left
+
+    def _concerns(self, job: str, name: str) -> bool:
+        """Whether a job has to do with a machine, as far as the inventory says."""
+        container = self.intent.containers.get(name)
+        fits = self.intent.machine(name).kind in self.jobs[job].kinds
+        return fits and (container is None or container.running)
 
     def _unread(self, name: str) -> bool:
         """Whether the run was asked to stop before it read a machine's LXD host."""

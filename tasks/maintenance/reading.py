@@ -17,8 +17,10 @@ from tasks.intent.health import (
 )
 from tasks.shell import TAIL_LINES
 
-#: Seconds that ``health.sh`` takes at most, without the commands that are declared.
+#: Seconds that ``health.sh`` takes at most, without what is declared.
 DEADLINE = 60.0
+#: Seconds that it takes for a disk whose file system does not answer, its inodes too.
+DISK_SECONDS = 22
 #: Seconds that ending a command takes at most once its time is over.
 GRACE = 6
 #: Exit statuses of timeout(1) where the time was over: ended by TERM, or by KILL.
@@ -83,7 +85,8 @@ def asked(checks: Sequence[HealthCheck]) -> tuple[list[str], float]:
     for command in dict.fromkeys(commands):
         arguments[f"command:{command.seconds}:{command.run}"] = None
     seconds = sum(command.seconds + GRACE for command in dict.fromkeys(commands))
-    return list(arguments), DEADLINE + seconds
+    disks = sum(argument.startswith("disk:") for argument in arguments)
+    return list(arguments), DEADLINE + seconds + disks * DISK_SECONDS
 
 
 def parse(output: str) -> Reading:

@@ -15,7 +15,8 @@ def with_block(crontab: str, environment: str, line: str | None) -> str:
         f"# nornir-lxd-fleet {environment}: begin",
         f"# nornir-lxd-fleet {environment}: end",
     )
-    lines = crontab.splitlines()
+    # not splitlines, which knows line ends that cron does not
+    lines = crontab.removesuffix("\n").split("\n") if crontab else []
     block = [begin, line, end] if line is not None else []
     if (lines.count(begin), lines.count(end)) == (0, 0):
         return _text([*lines, *block])

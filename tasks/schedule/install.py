@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import ItemsView, Iterable, Sequence
+from pathlib import Path
 
 from tasks.atomic_file import replace_text
 from tasks.errors import DeadlineError, FleetError, ProofError, UsageError
@@ -24,6 +25,8 @@ from tasks.schedule.plan import (
     plan_schedule,
 )
 
+#: Where cron lies, also where PATH has no folders of daemons.
+DAEMONS = "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 #: Seconds for each call of crontab or systemctl.
 DEADLINE = 30.0
 #: What crontab -l says of a user without any, with status 1.
@@ -88,28 +91,37 @@ def _read(entry: Entry, places: Places, *, systemd: bool) -> Actual:
     }
     return Actual(
         files=files,
-        crontab="" if places.system else _crontab(),
-        timer=systemd and timer in files and _is_on(timer.name, places),
+        crontab="" if places.system else _crontab(needed=not systemd),
+        timer=systemd and timer in files and _is_on(timer, places),
+        daemon=any(shutil.which(name, path=DAEMONS) for name in ("cron", "crond")),
         lingers=places.linger.exists(),
         controller=places.controller_entry(environment).exists(),
     )
 
 
-def _crontab() -> str:
+def _crontab(*, needed: bool) -> str:
     if not shutil.which("crontab"):
         return ""
     done = _run(["crontab", "-l"])
-    if done.returncode and NO_CRONTAB not in done.stderr:
+    if done.returncode and needed and NO_CRONTAB not in done.stderr:
         raise _failed("crontab -l", done)
     return "" if done.returncode else done.stdout
 
 
-def _is_on(timer: str, places: Places) -> bool:
-    """Enabled, active, and loaded as its file is now."""
-    wanted = {"UnitFileState": "enabled", "ActiveState": "active", "NeedDaemonReload": "no"}
-    properties = [f"--property={name}" for name in wanted]
-    shown = _systemctl(places, "show", *properties, timer)
-    return wanted.items() <= dict(line.partition("=")[::2] for line in shown.splitlines()).items()
+def _is_on(timer: Path, places: Places) -> bool:
+    """Enabled, active, and loaded as its file is now, which its service has to be as well."""
+    loaded = {"NeedDaemonReload": "no"}
+    units = {
+        timer.name: {"UnitFileState": "enabled", "ActiveState": "active", **loaded},
+        timer.with_suffix(".service").name: loaded,
+    }
+    return all(wanted.items() <= _shown(unit, wanted, places) for unit, wanted in units.items())
+
+
+def _shown(unit: str, names: Iterable[str], places: Places) -> ItemsView[str, str]:
+    properties = [f"--property={name}" for name in names]
+    shown = _systemctl(places, "show", *properties, unit)
+    return dict(line.partition("=")[::2] for line in shown.splitlines()).items()
 
 
 def _apply(write: Write, places: Places) -> None:
@@ -139,12 +151,10 @@ def _systemctl(places: Places, *arguments: str) -> str:
 def _run(words: Sequence[str], given: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "LC_ALL": "C"}
     try:
-        return subprocess.run(
+        done = subprocess.run(
             words,
-            input=given,
+            input=given.encode(errors="surrogateescape"),
             capture_output=True,
-            text=True,
-            errors="surrogateescape",
             timeout=DEADLINE,
             check=False,
             env=environment,
@@ -153,6 +163,9 @@ def _run(words: Sequence[str], given: str = "") -> subprocess.CompletedProcess[s
         raise DeadlineError(f"{' '.join(words)} did not end within {DEADLINE:g} s") from None
     except FileNotFoundError:
         raise UsageError(f"there is no {words[0]} here", remedy="install it") from None
+    # line ends as they are: a crontab's own stay
+    output, errors = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(words, done.returncode, output, errors)
 
 
 def _failed(what: str, done: subprocess.CompletedProcess[str]) -> FleetError:

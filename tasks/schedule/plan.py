@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.errors import FleetError, UsageError
-from tasks.machine.managed import HEADER
 from tasks.plan import Plan, Step, text_diff
 from tasks.schedule.crontab import with_block
 from tasks.schedule.entry import Entry
 from tasks.schedule.places import Places
-from tasks.schedule.texts import cron_text, crontab_line, service_text, timer_text
+from tasks.schedule.texts import cron_text, crontab_line, header_of, service_text, timer_text
 
 #: cron(8) ignores what others may write; systemd warns of what it alone can read.
 MODE = 0o644
@@ -32,13 +31,15 @@ class FileThere:
 @dataclass(frozen=True)
 class Actual:
     """What there is. ``timer`` says whether systemd has the timer enabled, active and as its file
-    is now; ``controller`` whether the inventory has had cron call ``maintain`` here already."""
+    is now; ``controller`` whether the inventory has had cron call ``maintain`` here already,
+    ``daemon`` whether cron is installed."""
 
     files: Mapping[Path, FileThere] = field(default_factory=dict)
     crontab: str = ""
     timer: bool = False
     lingers: bool = False
     controller: bool = False
+    daemon: bool = True
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,10 @@ def plan_schedule(entry: Entry, places: Places, actual: Actual, *, systemd: bool
         )
     wanted = _cron(entry, places, actual, wanted=not systemd)
     timer = _timer(entry, places, actual) if systemd else _no_timer(environment, places, actual)
-    steps = [*timer, *wanted] if systemd else [*wanted, *timer]
+    steps = [*timer, *wanted]  # a timer that cannot be ended is no second schedule then
     notes = []
+    if not systemd and not actual.daemon:
+        notes.append("nothing calls it: there is no cron daemon here; install cron, or --systemd")
     if systemd and not places.system and not actual.lingers:
         notes.append(
             f"the timer runs while {places.user} is logged in; for always, as root: "
@@ -101,10 +104,11 @@ def plan_schedule(entry: Entry, places: Places, actual: Actual, *, systemd: bool
 def _cron(entry: Entry, places: Places, actual: Actual, *, wanted: bool) -> list[Step[Write]]:
     if places.system:
         path = places.cron_file(entry.environment)
-        return list(_file(path, cron_text(entry, places.user) if wanted else None, actual))
+        content = cron_text(entry, places.user) if wanted else None
+        return list(_file(entry.environment, path, content, actual))
     line = crontab_line(entry) if wanted else None
     text = with_block(actual.crontab, entry.environment, line)
-    if text.splitlines() == actual.crontab.splitlines():
+    if text.rstrip("\n") == actual.crontab.rstrip("\n"):
         return []
     object_ = f"crontab of {places.user}"
     diff = text_diff(actual.crontab, text, object_)
@@ -113,9 +117,10 @@ def _cron(entry: Entry, places: Places, actual: Actual, *, wanted: bool) -> list
 
 def _timer(entry: Entry, places: Places, actual: Actual) -> list[Step[Write]]:
     service, timer = (places.unit(entry.environment, kind) for kind in ("service", "timer"))
+    content = service_text(entry, places.user, system=places.system)
     steps = [
-        *_file(service, service_text(entry, places.user, system=places.system), actual),
-        *_file(timer, timer_text(entry), actual),
+        *_file(entry.environment, service, content, actual),
+        *_file(entry.environment, timer, timer_text(entry), actual),
     ]
     if steps or not actual.timer:
         calls = Systemctl((("daemon-reload",), ("enable", timer.name), ("restart", timer.name)))
@@ -125,7 +130,7 @@ def _timer(entry: Entry, places: Places, actual: Actual) -> list[Step[Write]]:
 
 def _no_timer(environment: str, places: Places, actual: Actual) -> list[Step[Write]]:
     service, timer = (places.unit(environment, kind) for kind in ("service", "timer"))
-    removed = [*_file(timer, None, actual), *_file(service, None, actual)]
+    removed = [*_file(environment, timer, None, actual), *_file(environment, service, None, actual)]
     if not removed:
         return []
     stop: list[Step[Write]] = []
@@ -135,10 +140,10 @@ def _no_timer(environment: str, places: Places, actual: Actual) -> list[Step[Wri
     return [*stop, *removed, Step("reload", "systemd units", Systemctl((("daemon-reload",),)))]
 
 
-def _file(path: Path, text: str | None, actual: Actual) -> Iterator[Step[Write]]:
+def _file(environment: str, path: Path, text: str | None, actual: Actual) -> Iterator[Step[Write]]:
     """A file with this text, or none; a stranger's under our name stays."""
     there = actual.files.get(path)
-    if there and not there.text.startswith(HEADER):
+    if there and not there.text.startswith(header_of(environment)):
         raise FleetError("is not ours", where=str(path), remedy="move it away and run again")
     before = there.text if there else ""
     diff = text_diff(before, text or "", str(path))

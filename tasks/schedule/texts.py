@@ -8,16 +8,19 @@ from __future__ import annotations
 import re
 import shlex
 
-from tasks.intent.cron import file_name
-from tasks.intent.model import CronJob
-from tasks.machine.managed import HEADER, cron_command, cron_file
+from tasks.machine.managed import HEADER, cron_command
 from tasks.schedule.entry import Entry
+
+
+def header_of(environment: str) -> str:
+    """How each file begins that calls ``maintain`` for an environment, and no other file does."""
+    return f"{HEADER}# It maintains the fleet {environment}.\n"
 
 
 def cron_text(entry: Entry, user: str) -> str:
     """The file in cron.d."""
-    name = file_name(entry.environment)
-    return cron_file(CronJob(name, entry.schedule, _shell(entry), user)).content
+    command = cron_command(_shell(entry))
+    return f"{header_of(entry.environment)}{entry.schedule} {user} {command}\n"
 
 
 def crontab_line(entry: Entry) -> str:
@@ -40,7 +43,7 @@ def service_text(entry: Entry, user: str, *, system: bool) -> str:
         *(f"Environment={_word(variable)}" for variable in variables),
         f"ExecStart={' '.join(_word(word).replace('$', '$$') for word in entry.words)}",
     ]
-    return HEADER + "\n".join(lines) + "\n"
+    return header_of(entry.environment) + "\n".join(lines) + "\n"
 
 
 def timer_text(entry: Entry) -> str:
@@ -56,7 +59,7 @@ def timer_text(entry: Entry) -> str:
         "[Install]",
         "WantedBy=timers.target",
     ]
-    return HEADER + "\n".join(lines) + "\n"
+    return header_of(entry.environment) + "\n".join(lines) + "\n"
 
 
 def _shell(entry: Entry) -> str:

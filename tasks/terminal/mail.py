@@ -11,7 +11,16 @@ from datetime import datetime
 
 from tasks.outcome import Record
 from tasks.report import HostReport, Report
-from tasks.terminal.words import clean, count, grouped, label, mesh, phase_label, worth_a_line
+from tasks.terminal.words import (
+    clean,
+    count,
+    grouped,
+    label,
+    mesh,
+    phase_label,
+    undone,
+    worth_a_line,
+)
 
 #: RFC 5322 (2.1.1) asks for no more than 78 characters, which leaves one for a quoting sign.
 WIDTH = 78
@@ -26,6 +35,7 @@ def as_mail(report: Report) -> str:
     blocks = ["\n".join(_wrapped(_sentence(report)))]
     blocks += _machines(told, report.dry_run)
     blocks += _skipped(host for _, host in grouped(report) if not _is_told(host))
+    blocks += ["\n".join(_wrapped(clean(line))) for line in undone(report)]
     if any(
         outcome != "ok" for host in report.hosts.values() for outcome in (host.edges or {}).values()
     ):
