@@ -119,7 +119,8 @@ class TestConnection:
             done = list(pool.map(lambda n: shell_of(host).run(f"echo {n}"), range(16)))
         assert [one.text for one in done] == [f"{n}\n" for n in range(16)]
         assert logins(sshd) == before + 1
-        sent, received = sum(len(f"echo {n}") for n in range(16)), sum(len(o.stdout) for o in done)
+        sent = sum(len(f"echo {n}") for n in range(16))
+        received = sum(len(one.stdout) + len(one.stderr) for one in done)
         assert run_of(host).exchanges == {
             "box": {"execs": 16, "requests": 0, "sent": sent, "received": received}
         }
