@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.demo import Demo
-from tests.lab import Lab, why_not
+from tests.lab import HOST_NAMES, Lab, why_not
 from tests.object_fleet import ObjectFleet, lab_objects
 
 
@@ -32,7 +32,10 @@ def lab() -> Iterator[Lab]:
     if reason:
         pytest.skip(reason)
     machines = Lab()
-    was_up = machines.is_up("sidn-demo-01")
+    was_up = all(machines.is_up(name) for name in HOST_NAMES[:2])
+    if not was_up:
+        # What a run that was cut short left on the disks of its hosts may keep them from booting.
+        machines.down()
     machines.up(hosts=2)
     yield machines
     if not was_up:
