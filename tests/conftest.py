@@ -36,10 +36,12 @@ def lab() -> Iterator[Lab]:
     if not was_up:
         # What a run that was cut short left on the disks of its hosts may keep them from booting.
         machines.down()
-    machines.up(hosts=2)
-    yield machines
-    if not was_up:
-        machines.down()
+    try:
+        machines.up(hosts=2)
+        yield machines
+    finally:
+        if not was_up:
+            machines.down()
 
 
 @pytest.fixture(scope="session")
