@@ -286,6 +286,17 @@ def test_a_connection_that_breaks_is_made_anew_and_the_change_confirmed(site: Si
     assert site.configure(prune=True)["status"] == "changed"
 
 
+def test_the_timer_of_a_change_taken_back_touches_no_later_one(site: Site) -> None:
+    # it has fired, and waits for the lock of whoever prepares the next one
+    site.sh("systemd-run --quiet --collect --unit=nornir-lxd-fleet-rollback sleep 60")
+    with_an_mtu(site)
+    record = site.configure()
+    assert (record["status"], record["message"]) == ("changed", "")
+    assert "1400" in site.sh("cat /sys/class/net/br-sip/mtu")
+    site.intend(nics={"sip": "eno2"}, bridges={"sip": {"nic": "sip"}, "local": {}})
+    assert site.configure(prune=True)["status"] == "changed"
+
+
 def test_a_full_disk_is_told_and_leaves_no_change(unharmed: Site) -> None:
     def fill(_: Host) -> None:
         unharmed.sh("dd if=/dev/zero of=/etc/netplan/filler bs=4k 2>/dev/null; true")

@@ -119,10 +119,12 @@ fi
         sed 's/ linkdown//; s/ expires [^ ]*//; s/ pref [^ ]*//; s/^/route6 /' || :
 } >"$change/before"
 
+# The timer of a change that was taken back at once may be running, or have fired and wait for our
+# lock: it would take this change back.
+systemctl stop "$unit.timer" "$unit.service" 2>/dev/null || :
+systemctl reset-failed "$unit.service" 2>/dev/null || :
 # The way back needs neither this connection nor the controller.
 : >"$change/pending"
-systemctl stop "$unit.timer" 2>/dev/null || :
-systemctl reset-failed "$unit.service" 2>/dev/null || :
 systemd-run --quiet --unit="$unit" --on-active="$seconds" --timer-property=AccuracySec=1s \
     --description="roll back the network unless the change is confirmed" \
     sh "$change/rollback.sh"
