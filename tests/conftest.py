@@ -9,6 +9,7 @@ import pytest
 
 from tests.demo import Demo
 from tests.lab import HOST_NAMES, Lab, why_not
+from tests.lab_files import write_lab_files
 from tests.object_fleet import ObjectFleet, lab_objects
 
 
@@ -69,3 +70,11 @@ def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
 def inventory(tmp_path: Path) -> Path:
     """A copy of the demo inventory to spoil."""
     return Demo.copy_inventory(tmp_path)
+
+
+@pytest.fixture
+def lab_files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of a lab that is not there, in another home folder."""
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    return write_lab_files(home)

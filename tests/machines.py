@@ -31,7 +31,16 @@ from tasks.outcome import Record
 from tasks.run import RUN_KEY, Run, run_of
 from tasks.ssh.connection import ShellConnection
 from tasks.state import StateFolder
-from tests.lab import CLIENT_KEY, GATEWAY, HOST_ADDRESSES, Lab, client_public_key, host_key, image
+from tests.lab import (
+    CLIENT_KEY,
+    GATEWAY,
+    HOST_ADDRESSES,
+    Lab,
+    client_public_key,
+    host_key,
+    image,
+    make_keys,
+)
 
 HOST = "sidn-demo-02"
 
@@ -147,6 +156,7 @@ def container_of(name: str, address: str, **values: Any) -> Container:
         nameservers=(ip_address(GATEWAY),),
     )
     if "bootstrap" not in values:
+        make_keys(HOST)
         key = client_public_key().read_text().strip()
         values["bootstrap"] = Bootstrap(authorized_keys=(key,))
     wanted = Container(
@@ -165,6 +175,7 @@ def host_of(name: str = HOST, **values: Any) -> LxdHost:
     attachment = Attachment(
         "demo", address=ip_interface(f"{HOST_ADDRESSES[name]}/24"), gateway=ip_address(GATEWAY)
     )
+    make_keys(name)
     key = host_key(name).with_suffix(".pub").read_text().strip()
     wanted = LxdHost(
         name=name,

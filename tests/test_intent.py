@@ -22,28 +22,10 @@ from tasks.intent import load_intent
 from tasks.intent.documents import read_document
 from tasks.intent.health import SipCheck
 from tasks.mistakes import Mistakes
-from tests.sshd import make_key
+from tests.lab_files import PUBLIC_KEY
 from tests.test_intent_mistakes import mistakes_of, write
 
 INVENTORY = Path(__file__).parents[1] / "inventory"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIMEdYBnyMstO/gtkr/0yp9hyFWpzHM+U4obRc0hV+g8Q example\n"
-
-
-@pytest.fixture
-def lab_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the lab makes and the demo's inventory refers to."""
-    cache = tmp_path / ".cache" / "nornir-lxd-fleet-lab"
-    for host in ("sidn-demo-01", "sidn-demo-02"):
-        (cache / "hosts" / host).mkdir(parents=True)
-        (cache / "hosts" / host / "ssh_host_ed25519_key.pub").write_text(KEY)
-    for image in ("minimal", "cloud-init"):
-        (cache / "images" / image).mkdir(parents=True)
-        (cache / "images" / image / "metadata.tar.xz").touch()
-        (cache / "images" / image / "rootfs.squashfs").touch()
-    make_key(cache / "id_ed25519")
-    (cache / "id_ed25519.pub").write_text(KEY)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    return cache
 
 
 def test_demo(lab_files: Path) -> None:
@@ -66,7 +48,7 @@ def test_demo(lab_files: Path) -> None:
     user_data = intent.profiles["demo"].config["cloud-init.user-data"]
     assert user_data.splitlines()[0] == "#cloud-config"
     assert yaml.safe_load(user_data)["timezone"] == "Europe/Amsterdam"
-    assert intent.lxd_hosts["sidn-demo-01"].ssh.host_key == KEY.removesuffix(" example\n")
+    assert intent.lxd_hosts["sidn-demo-01"].ssh.host_key == PUBLIC_KEY.removesuffix(" example\n")
     motd = intent.containers["web-03"].configure.files[0]
     assert motd.path == "/etc/motd"
     assert "web-03 (container on sidn-demo-02)\n  demo: 192.168.56.163/24\n" in motd.content

@@ -39,7 +39,13 @@ remotes:
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True)
+def _without_the_lab(request: pytest.FixtureRequest) -> None:
+    if "lab" not in request.fixturenames:
+        request.getfixturevalue("lab_files")
+
+
+@pytest.fixture
 def demo() -> Intent:
     return load_intent(INVENTORIES / "demo")
 

@@ -7,6 +7,7 @@ it goes by the names in `tests.lab.places` and leaves nothing behind after `Lab.
 from __future__ import annotations
 
 from tests.lab.errors import LabError
+from tests.lab.fresh import make_keys
 from tests.lab.lab import HostStatus, Lab
 from tests.lab.needs import why_not
 from tests.lab.places import (
@@ -42,5 +43,6 @@ __all__ = [
     "client_public_key",
     "host_key",
     "image",
+    "make_keys",
     "why_not",
 ]
