@@ -42,7 +42,7 @@ lab-down: setup
 	$(RUN) -m tests.lab down
 
 test: setup
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2
 
 test-unit: setup
 	$(RUN) -m pytest -m "not lab and not vm"

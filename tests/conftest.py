@@ -12,18 +12,7 @@ from tests.lab import HOST_NAMES, Lab, why_not
 from tests.lab_files import write_lab_files
 from tests.object_fleet import ObjectFleet, lab_objects
 
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Fast ones come first; the demo keeps its hosts until other modules make them fresh."""
-    order = ("unit", "demo", "lab", "vm")
-
-    def place(item: pytest.Item) -> int:
-        marks = {mark.name for mark in item.iter_markers()}
-        kind = "vm" if "vm" in marks else "lab" if "lab" in marks else "unit"
-        demo = kind == "lab" and "demo" in getattr(item, "fixturenames", ())
-        return order.index("demo" if demo else kind)
-
-    items.sort(key=place)
+pytest_plugins = ["tests.side_by_side"]
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 
-from tests.lab import HOST_NAMES, Lab, LabError
+from tests.lab import HOST_NAMES, Lab, LabError, apart
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
             case "reset":
                 lab.reset(options.host)
             case "exec":
-                return _exec(lab, options.host, options.words)
+                return _exec(lab, options.host, _words(options.words, "exec HOST"))
+            case "apart":
+                return apart.run(_words(options.words, "apart"))
         if options.command in ("up", "reset", "status"):
             _show(lab)
     except LabError as error:
@@ -48,7 +50,16 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("exec", help="run a command in a host")
     run.add_argument("host", choices=HOST_NAMES, metavar="HOST")
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    own = commands.add_parser("apart", help="run a command where it has a lab of its own")
+    own.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     return parser
+
+
+def _words(words: list[str], before: str) -> list[str]:
+    command = words[1:] if words[:1] == ["--"] else words
+    if not command:
+        raise LabError(f"a command is missing: {before} -- COMMAND")
+    return command
 
 
 def _show(lab: Lab) -> None:
@@ -60,10 +71,7 @@ def _show(lab: Lab) -> None:
         print(f"{host.name}  {host.address}  {state}")
 
 
-def _exec(lab: Lab, host: str, words: list[str]) -> int:
-    command = words[1:] if words[:1] == ["--"] else words
-    if not command:
-        raise LabError("exec needs a command: exec HOST -- COMMAND")
+def _exec(lab: Lab, host: str, command: list[str]) -> int:
     given = None if sys.stdin.isatty() else sys.stdin.buffer.read()
     done = lab.exec(host, command, input=given, timeout=600)
     sys.stdout.write(done.stdout)

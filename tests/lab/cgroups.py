@@ -33,10 +33,10 @@ def make(part: str) -> None:
             _delegate(folder)
 
 
-def processes(part: str = "") -> set[int]:
+def processes(part: str = "", *, lab: str = CGROUP) -> set[int]:
     """The ids of the processes in a part of the lab, or in all of it."""
     found: set[int] = set()
-    for folder in _folders(part):
+    for folder in _folders(part, lab):
         try:
             found.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
         except OSError:
@@ -45,14 +45,14 @@ def processes(part: str = "") -> set[int]:
     return found - {0}
 
 
-def kill(part: str = "", *, seconds: float = 10) -> None:
+def kill(part: str = "", *, lab: str = CGROUP, seconds: float = 10) -> None:
     """Kill every process of a part of the lab and wait for their ends.
 
     Raises:
         LabError: some are still there after that many seconds
     """
     deadline = time.monotonic() + seconds
-    while alive := processes(part) - {os.getpid()}:
+    while alive := processes(part, lab=lab) - {os.getpid()}:
         if time.monotonic() > deadline:
             raise LabError(f"processes of {part or 'the lab'} do not die: {sorted(alive)}")
         for pid in alive:
@@ -63,10 +63,10 @@ def kill(part: str = "", *, seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
-def remove(part: str = "") -> None:
+def remove(part: str = "", *, lab: str = CGROUP) -> None:
     """Remove the cgroups of a part of the lab, which has no processes any more."""
     deadline = time.monotonic() + 3
-    for folder in _folders(part):
+    for folder in _folders(part, lab):
         while folder.exists():
             try:
                 folder.rmdir()
@@ -91,15 +91,15 @@ def join(pid: int) -> str:
     return "".join(lines)
 
 
-def _folders(part: str) -> Iterator[Path]:
+def _folders(part: str, lab: str) -> Iterator[Path]:
     """All cgroups of a part of the lab, the deepest first."""
-    for top in _tops():
+    for top in _tops(lab):
         for folder, _, _ in os.walk(top / part, topdown=False):
             yield Path(folder)
 
 
-def _tops() -> list[Path]:
-    return [root / CGROUP for _, root in _hierarchies()]
+def _tops(lab: str = CGROUP) -> list[Path]:
+    return [root / lab for _, root in _hierarchies()]
 
 
 def _hierarchies() -> list[tuple[str, Path]]:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tests.lab import mounts, rootfs
 from tests.lab.command import run
-from tests.lab.places import CACHE, RUN
+from tests.lab.places import APART, CACHE, RUN
 
 _GIB = 2**30
 _ROOMY = 8 * _GIB
-_ON_DISK = CACHE / "disks"
+_ON_DISK = CACHE / f"disks{APART}"
 
 
 def folder(name: str) -> Path:

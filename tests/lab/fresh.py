@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 from tests.lab.command import run
+from tests.lab.locking import cache_locked
 from tests.lab.places import (
     CLIENT_KEY,
     GATEWAY,
@@ -39,10 +40,13 @@ def make_key(path: Path, comment: str) -> None:
     """Make an ed25519 key pair without a passphrase, unless it is there."""
     if path.is_file() and path.with_name(path.name + ".pub").is_file():
         return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path.unlink(missing_ok=True)
-    run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
-    path.chmod(0o600)
+    with cache_locked():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if path.with_name(path.name + ".pub").is_file():
+            return  # another process was faster
+        path.unlink(missing_ok=True)
+        run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path])
+        path.chmod(0o600)
 
 
 def make_keys(name: str) -> None:

@@ -34,7 +34,7 @@ def up() -> None:
         LabError: a step failed, or something else answers DNS on the gateway's address
     """
     links.make_bridges()
-    settings.apply()
+    settings.hold("lab")
     _nft(_RULES)
     if processes.read(_RECORD) is None:
         process = processes.start(_dnsmasq(), part=PART, log=RUN / "dnsmasq.log")
@@ -47,7 +47,7 @@ def down() -> None:
     links.remove_all()
     if needs.has("nft") and NFT_TABLE in run(["nft", "list", "tables"], check=False):
         run(["nft", "delete", "table", "ip", NFT_TABLE])
-    settings.restore()
+    settings.let_go("lab")
 
 
 def _dnsmasq() -> list[str]:

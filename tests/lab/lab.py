@@ -9,11 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.lab import cgroups, disk, fresh, gateway, images, links, needs, recipes, rootfs, running
+from tests.lab import (
+    apart,
+    cgroups,
+    disk,
+    fresh,
+    gateway,
+    images,
+    links,
+    needs,
+    recipes,
+    rootfs,
+    running,
+)
 from tests.lab.errors import LabError
 from tests.lab.host import READY_SECONDS, Host
-from tests.lab.locking import locked
-from tests.lab.places import CACHE, HOST_NAMES, IMAGE_NAMES, LOCK, RUN, image
+from tests.lab.locking import cache_locked, locked
+from tests.lab.places import HOST_NAMES, IMAGE_NAMES, LOCK, RUN, image
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -63,12 +75,15 @@ class Lab:
     def down(self) -> None:
         """Remove the lab from this machine but for its cache, also what has no record.
 
+        Labs apart that are still held stay.
+
         Raises:
             LabError: something could not be removed
         """
         with locked():
             self._down()
             LOCK.unlink(missing_ok=True)
+        apart.clear()
 
     def reset(self, name: str | None = None) -> None:
         """Make a host, or all of them, as fresh as an installer leaves it, and wait for it.
@@ -97,7 +112,7 @@ class Lab:
         Raises:
             LabError: a step of the build failed
         """
-        with locked():
+        with locked(), cache_locked():
             images.build(name)
         return image(name)
 
@@ -221,10 +236,14 @@ class Lab:
 
 def _build() -> Path:
     """Build what the cache does not have; the root file system of the hosts."""
+    with cache_locked():
+        return _build_here()
+
+
+def _build_here() -> Path:
     rootfs.stop()
     if recipes.HOST.path().is_dir() and all(images.is_built(name) for name in IMAGE_NAMES):
         return recipes.HOST.path()
-    CACHE.mkdir(parents=True, exist_ok=True, mode=0o700)
     images.remove_half_built()
     rootfs.remove_old({recipe.path() for recipe in (recipes.BASE, recipes.HOST)})
     rootfs.build(recipes.BASE)

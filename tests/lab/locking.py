@@ -1,4 +1,4 @@
-"""One change of the lab at a time."""
+"""One change of the lab at a time, and of the cache that all labs of this machine share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.lab.errors import LabError
-from tests.lab.places import LOCK
+from tests.lab.places import CACHE, LOCK
 
 
 @contextmanager
@@ -31,6 +31,27 @@ def locked(seconds: float = 300) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def cache_locked(seconds: float = 1200) -> Iterator[None]:
+    """Hold the lock on the cache, and on what is installed on this machine.
+
+    Raises:
+        LabError: another process builds something, and still does after that many seconds
+    """
+    CACHE.mkdir(parents=True, exist_ok=True, mode=0o700)
+    deadline = time.monotonic() + seconds
+    with (CACHE / "lock").open("a") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise LabError(f"another process still builds in {CACHE}") from None
+                time.sleep(0.1)
+        yield
 
 
 def _try() -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from tests.lab.command import run
@@ -14,6 +15,17 @@ def below(folder: Path) -> list[Path]:
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
     ]
     return [point for point in reversed(points) if point.is_relative_to(folder)]
+
+
+def everywhere() -> str:
+    """What is mounted in any mount namespace, as the kernel lists it: a lab apart has its own."""
+    lists = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            namespace = (process / "ns/mnt").readlink()
+            if namespace not in lists:
+                lists[namespace] = (process / "mountinfo").read_text()
+    return "".join(lists.values())
 
 
 def unmount(folder: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.lab.command import SANE, run
 from tests.lab.errors import LabError
+from tests.lab.locking import cache_locked
 
 PROGRAMS = {
     "mmdebstrap": "mmdebstrap",
@@ -92,8 +93,9 @@ def install(packages: list[str], what_for: str) -> None:
     apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     try:
-        run([*apt, "update"], timeout=300, env=env)
-        run([*apt, "install", "-y", "--no-install-recommends", *packages], timeout=600, env=env)
+        with cache_locked():
+            run([*apt, "update"], timeout=300, env=env)
+            run([*apt, "install", "-y", "--no-install-recommends", *packages], timeout=600, env=env)
     except LabError as error:
         wanted = " ".join(packages)
         raise LabError(

@@ -19,7 +19,7 @@ from tests.lab import cgroups, mirror, needs, recipes, rootfs
 from tests.lab.command import SANE, run
 from tests.lab.errors import LabError
 from tests.lab.fresh import write
-from tests.lab.locking import locked
+from tests.lab.locking import cache_locked, locked
 from tests.lab.places import CACHE, LOCK, ROOTS, RUN
 
 NEWER_SUITE = "trixie"
@@ -170,8 +170,7 @@ def _unpack(command: list[str], root: Path) -> None:
 def _building() -> Iterator[None]:
     """Nothing else is built meanwhile; what only a lab that is up keeps is gone afterwards."""
     needs.install_missing()
-    with locked(600):
-        CACHE.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(600), cache_locked():
         rootfs.stop()
         yield
         if not RUN.exists():

@@ -26,7 +26,18 @@ LAB_BRIDGE = BRIDGES["enp1s0"]
 """The bridge that carries the gateway's address; without it no lab address may be talked to."""
 
 NFT_TABLE = "nornir_lxd_fleet_lab"
-CGROUP = "nornir-lxd-fleet-lab"
+
+APART_RECORD = Path("/run/nornir-lxd-fleet-lab-apart")
+APART = APART_RECORD.read_text().strip() if APART_RECORD.exists() else ""
+"""The number of the lab that this process is in, where that is one apart; else empty."""
+
+
+def cgroup(apart: str) -> str:
+    """The cgroup of the lab with that number, or of the machine's own."""
+    return f"nornir-lxd-fleet-lab-{apart}" if apart else "nornir-lxd-fleet-lab"
+
+
+CGROUP = cgroup(APART)
 
 # The cache does not follow $XDG_CACHE_HOME or $HOME, which sudo and cron set differently:
 # one machine has one lab and one cache.

@@ -147,7 +147,7 @@ def remove_old(keep: set[Path]) -> None:
     """Remove half-built roots, and built ones that no recipe asks for and no host runs on."""
     if not ROOTS.is_dir():
         return
-    mounts = Path("/proc/self/mountinfo").read_text()
+    mounted = mounts.everywhere()
     for path in ROOTS.iterdir():
-        if path not in keep and os.fspath(path) not in mounts:
+        if path not in keep and os.fspath(path) not in mounted:
             remove_tree(path)

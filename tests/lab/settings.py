@@ -1,18 +1,27 @@
-"""The kernel settings of this machine: what the lab needs, and all put back afterwards."""
+"""The kernel settings of this machine: what the lab needs, and all put back afterwards.
+
+All labs of a machine share most of them. Who puts them back is the last of those that hold them.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TextIO
 
-from tests.lab.places import RUN
+from tests.lab.places import APART
 
-_RECORD = RUN / "settings.json"
+_RECORD = Path("/run/nornir-lxd-fleet-lab-settings.json")
+_FORWARD = "net/ipv4/ip_forward"
 
 _AT_LEAST = {
-    "net/ipv4/ip_forward": 1,
+    _FORWARD: 1,
     # Containers of all hosts share user ids on this machine, and so these limits.
-    "fs/inotify/max_user_instances": 4096,
+    "fs/inotify/max_user_instances": 8192,
     "kernel/keys/maxkeys": 20000,
     "kernel/keys/maxbytes": 2000000,
 }
@@ -35,30 +44,66 @@ _GUARDED = (
 )
 
 
-def apply() -> None:
-    """Record the settings as they are, unless that was done, and set what the lab needs."""
-    if not _RECORD.exists():
-        keys = (*_AT_LEAST, *_GUARDED)
-        before = {key: value for key in keys if (value := _read(key)) is not None}
-        half = _RECORD.with_suffix(".new")
-        half.write_text(json.dumps(before))
-        half.rename(_RECORD)
+def hold(lab: str) -> None:
+    """Record the settings as they are, unless another lab has, and set what a lab needs.
+
+    Inside a lab apart only the setting that is its own is set: whoever keeps it holds the others.
+    """
+    if APART:
+        _write(_FORWARD, "1")
+        return
+    with _record() as record:
+        if not record:
+            keys = (*_AT_LEAST, *_GUARDED)
+            record["before"] = {key: value for key in keys if (value := _read(key)) is not None}
+        record["held"] = sorted({*record.get("held", ()), lab})
     for key, least in _AT_LEAST.items():
         value = _read(key)
         if value is not None and int(value) < least:
             _write(key, str(least))
 
 
-def restore() -> None:
-    """Put back what was recorded."""
-    try:
-        before = json.loads(_RECORD.read_text())
-    except (OSError, ValueError):
+def let_go(lab: str) -> None:
+    """Put back what was recorded, once no other lab holds it."""
+    if APART:
         return
-    for key, value in before.items():
-        if _read(key) != value:
-            _write(key, value)
-    _RECORD.unlink()
+    with _record() as record:
+        record["held"] = sorted({*record.get("held", ())} - {lab})
+        if record["held"]:
+            return
+        for key, value in record.get("before", {}).items():
+            if _read(key) != value:
+                _write(key, value)
+        record.clear()
+
+
+@contextmanager
+def _record() -> Iterator[dict[str, Any]]:
+    """What is recorded, for one process at a time; written back, or removed where it is empty."""
+    with _locked() as file:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        record = json.loads(file.read() or "{}")
+        if record.pop("boot", boot) != boot:
+            record.clear()  # of before this machine's last boot
+        try:
+            yield record
+        finally:
+            if record:
+                file.truncate(0)
+                file.write(json.dumps({"boot": boot, **record}))
+            else:
+                _RECORD.unlink()
+
+
+def _locked() -> TextIO:
+    while True:
+        file = _RECORD.open("a+")
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        # A lock on a file that the one before has removed would lock nobody else out.
+        if _RECORD.exists() and os.fstat(file.fileno()).st_ino == _RECORD.stat().st_ino:
+            return file
+        file.close()
 
 
 def _read(key: str) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.lab import fresh, recipes, rootfs
 from tests.lab.command import run
+from tests.lab.locking import cache_locked
 from tests.lab.places import CLIENT_KEY, client_public_key
 from tests.lab.rootfs import Recipe
 from tests.lab.vm_places import (
@@ -143,6 +144,13 @@ def build() -> Image:
     fresh.make_key(CLIENT_KEY, "nornir-lxd-fleet-lab")
     fresh.make_key(HOST_KEY, f"root@{NAME}")
     image = Image(IMAGES / _key())
+    if image.folder.is_dir():
+        return image
+    with cache_locked():
+        return _build_here(image)
+
+
+def _build_here(image: Image) -> Image:
     if image.folder.is_dir():
         return image
     # Older images, and what a build left that was killed.
