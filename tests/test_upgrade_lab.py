@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tasks.containers.remembered import UPGRADING
+from tasks.maintenance.upgrade.stage import REFUSED, UPGRADING
 from tests.demo import statuses
-from tests.killed import BAD_UPGRADE, GOOD_UPGRADE
+from tests.killed_upgrade import BAD, GOOD
 from tests.lab import Lab
 from tests.packages import package
 from tests.ten import HOSTS, NAMES, Ten, host_of, ten_on
@@ -45,6 +45,7 @@ WELL: Mapping[str, Any] = {
     "maintenance": {"drain": {"run": DRAIN, "seconds": 20}, "undrain": {"run": UNDRAIN}},
 }
 PAIR = ("ten-01", "ten-06")
+CANARY = "ten-09"
 
 
 def version(number: str) -> str:
@@ -59,11 +60,17 @@ class Fleet:
     def __init__(self, ten: Ten) -> None:
         self.ten = ten
 
-    def declare(self, names: Collection[str] = NAMES, **more: Any) -> None:
-        """All that is declared of each container: what is well, and ``more``."""
+    def declare(
+        self,
+        names: Collection[str] = NAMES,
+        only: Mapping[str, Mapping[str, Any]] | None = None,
+        **more: Any,
+    ) -> None:
+        """All that is declared of each container: what is well, and ``more``; of some ``only``."""
         rules = {**WELL["maintenance"], **more.pop("maintenance", {})}
         data = {**WELL, **more, "maintenance": rules}
-        self.ten.declare(tuple(names), with_ssh=True, containers=dict.fromkeys(names, data))
+        each = {name: {**data, **(only or {}).get(name, {})} for name in names}
+        self.ten.declare(tuple(names), with_ssh=True, containers=each)
 
     def offer(self, number: str, names: Collection[str] = NAMES, *, install: bool = False) -> None:
         """Have a version be the only one that apt finds, and install it."""
@@ -87,8 +94,17 @@ class Fleet:
     def installed(self, name: str) -> str:
         return self.ten.inside(name, f"dpkg-query -W -f '${{Version}}' {SERVICE}")
 
+    def boot(self, name: str) -> str:
+        """Which boot of the container it is."""
+        return self.ten.inside(name, "stat -c %Y /proc/1")
+
     def instance(self, name: str) -> dict[str, Any]:
         return self.ten.left(host_of(name)).instances[name]
+
+    def forget_refusals(self, names: Collection[str]) -> None:
+        """Have the next run try versions that did not go well before."""
+        for name in names:
+            self.ten.sh(host_of(name), f"lxc config unset {name} {REFUSED}")
 
     def see_that_nothing_is_left(self, names: Collection[str]) -> None:
         """In service, running, no snapshot, no mark."""
@@ -146,21 +162,37 @@ def test_ten_containers_are_upgraded_in_batches_each_well_before_and_after(fleet
 def test_a_service_that_does_not_start_goes_back_and_the_rest_is_not_touched(
     fleet: Fleet,
 ) -> None:
-    fleet.declare(apart="all", devices={})
-    fleet.offer("2.0", install=True)
+    fleet.declare(only={CANARY: {"maintenance": {**WELL["maintenance"], "canary": True}}})
     fleet.offer("2.1")
+    before = {name: fleet.boot(name) for name in NAMES}
     report = fleet.maintain("upgrade", "--limit", "ten-*")
     assert report["exit"] == 1
-    tried = [name for name in NAMES if statuses(report)[name] == "failed"]
-    assert len(tried) == 1, statuses(report)
-    assert {statuses(report)[name] for name in NAMES if name not in tried} == {"skipped"}
-    assert [action for action, *_ in steps(report, tried[0])] == ["upgrade", "restore"]
-    assert f"service {SERVICE} is " in message(report, tried[0])
-    assert "it is back to what it was before the upgrade" in message(report, tried[0])
+    rest = [name for name in NAMES if name != CANARY]
+    assert {n: statuses(report)[n] for n in NAMES} == {CANARY: "failed"} | dict.fromkeys(
+        rest, "skipped"
+    )
+    assert [action for action, *_ in steps(report, CANARY)] == ["upgrade", "restore"]
+    assert f"service {SERVICE} is " in message(report, CANARY)
+    assert "it is back to what it was before the upgrade" in message(report, CANARY)
+    assert message(report, rest[0]) == f"the canary {CANARY} failed"
+    assert report["undone"] == {"upgrade": rest}
+    assert {name: fleet.boot(name) for name in rest} == {name: before[name] for name in rest}
     for name in NAMES:
         assert fleet.installed(name) == "2.0"
         assert fleet.ten.inside(name, "cat /root/configured") == "2.0\n"
     fleet.see_that_nothing_is_left(NAMES)
+
+
+def test_what_did_not_go_well_is_not_tried_again(fleet: Fleet) -> None:
+    before = fleet.boot(CANARY)
+    report = fleet.maintain("upgrade", "--limit", CANARY)
+    assert report["exit"] == 1
+    assert "the same versions did not leave it well before" in message(report, CANARY)
+    assert (steps(report, CANARY), fleet.boot(CANARY)) == ([], before)
+    held = {"hold": [SERVICE]}
+    fleet.declare(maintenance={"upgrade": held})
+    assert fleet.maintain("upgrade", "--limit", CANARY)["summary"]["changed"] == 0
+    fleet.forget_refusals([CANARY])
 
 
 def test_a_volume_of_its_own_keeps_what_was_written_in_between(fleet: Fleet) -> None:
@@ -214,7 +246,7 @@ def test_a_drain_that_does_not_end_is_ended_and_nothing_is_changed(fleet: Fleet)
     fleet.declare(maintenance={"drain": endless})
     report = fleet.maintain("upgrade", "--limit", "ten-03")
     assert report["exit"] == 1
-    assert "deadline of 5 s" in message(report, "ten-03")
+    assert "5 s" in message(report, "ten-03")
     assert fleet.installed("ten-03") == "1.0"
     fleet.see_that_nothing_is_left(["ten-03"])
 
@@ -231,33 +263,88 @@ def test_no_room_for_the_snapshot_is_said_and_nothing_is_changed(fleet: Fleet) -
     fleet.see_that_nothing_is_left(["ten-03"])
 
 
-def test_one_that_does_not_shut_down_goes_back_all_the_same(fleet: Fleet) -> None:
-    fleet.offer("2.0", ["ten-03"], install=True)
+def test_one_that_does_not_shut_down_is_left_running_as_it_is(fleet: Fleet) -> None:
+    before = fleet.boot("ten-03")
     fleet.ten.inside("ten-03", "systemctl mask halt.target poweroff.target")
-    fleet.offer("2.1", ["ten-03"])
     report = fleet.maintain("upgrade", "--limit", "ten-03")
     assert report["exit"] == 1
-    assert "it is back to what it was before the upgrade" in message(report, "ten-03")
+    assert "it does not shut down within 60 s" in message(report, "ten-03")
+    assert "it is left running" in message(report, "ten-03")
+    assert fleet.boot("ten-03") == before
     fleet.ten.inside("ten-03", "systemctl unmask halt.target poweroff.target")
-    assert fleet.installed("ten-03") == "2.0"
+    assert fleet.installed("ten-03") == "1.0"
     fleet.see_that_nothing_is_left(["ten-03"])
 
 
-@pytest.mark.parametrize("stage", [*GOOD_UPGRADE, *BAD_UPGRADE])
+def test_one_that_is_half_down_is_brought_up_again(fleet: Fleet) -> None:
+    stuck = "[Service]\nExecStart=/bin/sleep infinity\nExecStop=/bin/sleep 300\n"
+    fleet.ten.inside(
+        "ten-03",
+        f"printf '{stuck}' >/run/systemd/system/stuck.service; systemctl daemon-reload; "
+        "systemctl start stuck",
+    )
+    report = fleet.maintain("upgrade", "--limit", "ten-03")
+    assert report["exit"] == 1
+    assert "it was stopped hard then and started again" in message(report, "ten-03")
+    assert fleet.installed("ten-03") == "1.0"
+    fleet.see_that_nothing_is_left(["ten-03"])
+
+
+def test_where_an_earlier_dpkg_was_cut_short_it_is_finished_first(fleet: Fleet) -> None:
+    """Its service need not be well before: it cannot be."""
+    name = "ten-03"
+    fleet.offer("1.0", [name])
+    fleet.ten.inside(
+        name,
+        "apt-get -q update; dpkg --unpack --force-all /srv/rep/*.deb; "
+        f"systemctl stop {SERVICE}; dpkg --audit | grep {SERVICE}",
+    )
+    report = fleet.maintain("upgrade", "--limit", name)
+    assert report["exit"] == 0, message(report, name)
+    assert fleet.installed(name) == "1.0"
+    fleet.see_that_nothing_is_left([name])
+
+
+def test_too_long_ago_it_is_not_gone_back_by_itself(fleet: Fleet) -> None:
+    """What was written since would be lost. A run began it yesterday, and was killed."""
+    name, host = "ten-05", host_of("ten-05")
+    fleet.offer("1.0", [name], install=True)
+    fleet.offer("2.1", [name])
+    snapshot = "fleet-upgrade-20261101T030000Z"
+    fleet.ten.sh(
+        host,
+        f"lxc config set {name} {UPGRADING} '{name} 0123'; lxc stop {name}; "
+        f"lxc snapshot {name} {snapshot}; lxc start {name}",
+    )
+    report = fleet.maintain("upgrade", "--limit", name)
+    assert report["exit"] == 1
+    assert "it is kept as it is" in message(report, name)
+    assert f"lxc restore {name} fleet-20261101T030000Z" in message(report, name)
+    assert fleet.installed(name) == "2.1"
+    instance = fleet.instance(name)
+    assert [s["name"] for s in instance["snapshots"]] == ["fleet-20261101T030000Z"]
+    assert UPGRADING not in instance["config"]
+    fleet.ten.sh(host, f"lxc restore {name} fleet-20261101T030000Z")
+    fleet.ten.sh(host, f"lxc delete {name}/fleet-20261101T030000Z")
+    fleet.ten.sh(host, f"lxc config unset {name} {UPGRADING}")
+
+
+@pytest.mark.parametrize("stage", [*GOOD, *BAD])
 def test_killed_between_any_two_steps_the_next_run_decides(fleet: Fleet, stage: str) -> None:
     """It finishes what goes well, and goes back from what does not."""
     name = "ten-04"
-    new = "2.1" if stage in BAD_UPGRADE else "2.0"
+    new = "2.1" if stage in BAD else "2.0"
     fleet.declare()
+    fleet.forget_refusals([name])
     fleet.offer("1.0", [name], install=True)
     fleet.offer(new, [name])
     killed = subprocess.run(
-        [sys.executable, "-m", "tests.killed", stage, name, "--inventory",
+        [sys.executable, "-m", "tests.killed_upgrade", stage, name, "--inventory",
          str(fleet.ten.inventory), "upgrade", "--limit", name],
         capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
     report = fleet.maintain("upgrade", "--limit", name)
-    wanted = (1, "1.0") if stage in BAD_UPGRADE else (0, "2.0")
+    wanted = (1, "1.0") if stage in BAD else (0, "2.0")
     assert (report["exit"], fleet.installed(name)) == wanted, message(report, name)
     fleet.see_that_nothing_is_left([name])
