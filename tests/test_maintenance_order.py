@@ -40,8 +40,8 @@ class Fleet:
     """A host with containers whose jobs are pretended, in threads, one after the other.
 
     ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``upgrading`` were
-    left so by a run that was killed, ``during`` is called in each job, ``begun`` has those that were
-    begun, as "JOB MACHINE".
+    left so by a run that was killed, ``during`` is called in each job, ``begun`` has those that
+    were begun, as "JOB MACHINE".
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 
 from nornir.core.inventory import Host
 
-from tasks.errors import ProofError
+from tasks.errors import DeadlineError, ProofError
 from tasks.intent.model import BoundedCommand, Container
 from tasks.maintenance.health import look_at
 from tasks.run import run_of
@@ -15,6 +16,8 @@ from tasks.transport import shell_of
 #: How often its health is looked at after an upgrade, and the seconds between: services start.
 LOOKS = 4
 PAUSE = 3.0
+#: Seconds between asking a command to end and killing it.
+GRACE = 5
 
 
 class Service:
@@ -57,6 +60,15 @@ class Service:
         run_of(self.host).over_exec.pop(self.container.name, None)
 
     def _command(self, command: BoundedCommand | None, what: str) -> None:
-        if command:
-            done = shell_of(self.host).run(command.run, deadline=command.seconds)
-            done.check(self.container.name, what)
+        if not command:
+            return
+        # The machine ends it itself: what went on here would take work off it that it has again.
+        bounded = f"timeout -k {GRACE} {command.seconds:g} sh -c {shlex.quote(command.run)}"
+        done = shell_of(self.host).run(bounded, deadline=command.seconds + 3 * GRACE)
+        if done.status in (124, 137):
+            raise DeadlineError(
+                f"{what} did not end within {command.seconds:g} s, and was ended",
+                where=self.container.name,
+                remedy="give it more (seconds), or see what it waits for",
+            )
+        done.check(self.container.name, what)

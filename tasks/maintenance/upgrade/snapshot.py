@@ -48,14 +48,17 @@ class Snapshot:
         """Set and unset config keys of the instance."""
         update(self._api, ContainerWrite("update", self._name, config, without_config=forget))
 
-    def take(self, snapshot: str, driver: str) -> None:
-        """Take it, of a stopped container where the pool's driver copies, which then runs again."""
-        if driver in COPYING:
+    def take(self, snapshot: str, driver: str) -> bool:
+        """Take it, of a stopped container where the pool's driver copies, which then runs again;
+        whether that was so."""
+        stopped = driver in COPYING
+        if stopped:
             self._shut_down()
         body = {"name": snapshot, "stateful": False}
         self._api.post(f"{self._path}/snapshots", body, deadline=self._deadline)
-        if driver in COPYING:
+        if stopped:
             self.start()
+        return stopped
 
     def start(self) -> None:
         """Have it run with its system up, where it is declared running."""
@@ -102,7 +105,7 @@ class Snapshot:
             stop(self._api, self._name)
         except LxdError as error:
             came = "it is left running"
-            if not self._still_runs():
+            if self._is_half_down():
                 stop(self._api, self._name, force=True)
                 self.start()
                 came = "it was stopped hard then and started again"
@@ -112,13 +115,14 @@ class Snapshot:
                 remedy="see what keeps it up: systemctl list-jobs, in it, while it shuts down",
             ) from error
 
-    def _still_runs(self) -> bool:
-        """Whether its system says that it is not about to shut down."""
+    def _is_half_down(self) -> bool:
+        """Whether its system is about to shut down, or cannot be asked any more."""
         shell = exec_shell_of(self._run.hosts[self._name])
         with suppress(FleetError):
             done = shell.run("systemctl is-system-running", deadline=ASK_DEADLINE)
-            return done.text.strip() in ("running", "degraded")
-        return False
+            said = done.text.strip()
+            return said == "stopping" or (not said and done.status != 0)
+        return True
 
     @property
     def _api(self) -> LxdApi:

@@ -123,6 +123,8 @@ class _Upgrade:
                 self._see_that_it_runs(instance)
                 self.service.drain()
                 self._go_on(snapshot, taken_up=True)
+                done = "the upgrade that an earlier run began is finished"
+                self.plan = replace(self.plan, notes=(*self.plan.notes, done))
         return False
 
     def _prepare(self, driver: str) -> str:
@@ -133,8 +135,9 @@ class _Upgrade:
             self.service.drain()
             if not is_interrupted(self.plan):
                 self.service.see_that_it_is_well("before its upgrade", looks=1)
-            self.snapshot.take(snapshot, driver)
-            self.service.forget_connection()
+            if self.snapshot.take(snapshot, driver):
+                self.service.forget_connection()
+                self.service.drain()  # it may have forgotten that it was
         except FleetError as error:
             self._let_go(error)
             raise
