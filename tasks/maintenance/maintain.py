@@ -44,11 +44,12 @@ def maintain(
 
     First every LXD host concerned is read (and locked, where a job changes something). Then each
     machine goes through the jobs: on each LXD host at most ``maintenance.batch`` containers at
-    once and the host itself after them, of an ``apart`` group never two at once, the controlling
-    machine last. A machine that a risky job changed is checked for its health; where that or a job
-    fails, the others of its ``apart`` group are left alone. Containers that are stopped, and
-    those of a host that cannot be reached, are skipped; where health is among the jobs, one that
-    is declared running and does not has failed it.
+    once and the host itself after them, of an ``apart`` group never two at once (where a job
+    reboots, an LXD host counts for all that it carries), the controlling machine last. A machine
+    that a risky job changed is checked for its health; where that or a job fails, the others of
+    its ``apart`` group are left alone. Containers that are stopped, and those of a host that
+    cannot be reached, are skipped; where health is among the jobs, one that is declared running
+    and does not has failed it.
 
     No machine is begun to be changed outside its ``maintenance.window``, in its
     ``maintenance.freezes``, or once so many that were begun have failed as one of them declares in
@@ -117,7 +118,13 @@ class _Maintenance:
         if not self.report.locked:
             machines = self._machines_left()
             first = first_of(self.undone, self.changing)
-            turns = turns_of(self.intent, machines, self._controlling(machines), first)
+            turns = turns_of(
+                self.intent,
+                machines,
+                self._controlling(machines),
+                first,
+                interrupting=any(self.jobs[job].interrupts for job in self.changing),
+            )
 
             def go(task: Task) -> Result:
                 return self._visit(task, turns[task.host.name])

@@ -15,7 +15,8 @@ class Turn:
 
     ``on`` is a container's LXD host, ``batch`` how many of its containers an LXD host lets work
     at once, ``apart`` the group of which never two work at once, ``last`` marks the machine that
-    the run is controlled from, and its LXD host.
+    the run is controlled from, and its LXD host. ``carries`` are the groups of the containers that
+    an LXD host takes out of service, where a job of the run does that.
     """
 
     name: str
@@ -23,6 +24,12 @@ class Turn:
     batch: int = 1
     apart: str | None = None
     last: bool = False
+    carries: frozenset[str] = frozenset()
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The ``apart`` groups that lack a member while this one works."""
+        return self.carries | ({self.apart} if self.apart else frozenset())
 
 
 def turns_of(
@@ -30,11 +37,16 @@ def turns_of(
     machines: Iterable[str],
     last: Collection[str] = (),
     undone: Sequence[str] = (),
+    *,
+    interrupting: bool = False,
 ) -> dict[str, Turn]:
     """The turns of ``machines``, those before the others that are to start first.
 
     These are the ``undone`` ones in their order, then the containers that an undone LXD host has to
     wait for. The LXD host of a machine that is ``last`` is last as well.
+
+    Arguments:
+        interrupting: a job takes LXD hosts out of service, and what they carry with them.
     """
     last = {*last, *(c.on for c in intent.containers.values() if c.name in last)}
     place = {name: number for number, name in enumerate(undone)}
@@ -43,8 +55,14 @@ def turns_of(
         machine = intent.machine(name)
         on = intent.containers[name].on if name in intent.containers else None
         host = intent.lxd_hosts[on] if on else machine
+        carried = intent.containers_on(name) if interrupting and machine is host else ()
         turns[name] = Turn(
-            name, on, max(1, host.maintenance.batch), machine.apart, last=name in last
+            name,
+            on,
+            max(1, host.maintenance.batch),
+            machine.apart,
+            last=name in last,
+            carries=frozenset(c.apart for c in carried if c.apart and c.running),
         )
 
     def urgency(turn: Turn) -> int:
@@ -59,22 +77,22 @@ def next_turns(
     """Which of the waiting machines may start now, given those that are at work.
 
     On one LXD host at most ``batch`` containers at once, and the host itself after all of them;
-    of an ``apart`` group one at a time in the whole fleet; the controlling machine and its host
-    when all others are done. Among those the first that waits starts first. Something starts
-    whenever nothing is running.
+    of an ``apart`` group one at a time in the whole fleet, where an LXD host counts for all that
+    it carries; the controlling machine and its host when all others are done. Among those the
+    first that waits starts first. Something starts whenever nothing is running.
     """
     left = [turns[name] for name in (*waiting, *running)]
     carrying = {turn.on for turn in left}
     others_left = any(not turn.last for turn in left)
     busy = Counter(turns[name].on for name in running)
-    apart = {turns[name].apart for name in running}
+    apart = {group for name in running for group in turns[name].groups}
     chosen = []
     for turn in (turns[name] for name in waiting):
-        if (turn.last and others_left) or (turn.apart and turn.apart in apart):
+        if (turn.last and others_left) or turn.groups & apart:
             continue
         if turn.name in carrying if turn.on is None else busy[turn.on] >= turn.batch:
             continue
         chosen.append(turn.name)
         busy[turn.on] += 1
-        apart.add(turn.apart)
+        apart |= turn.groups
     return chosen
