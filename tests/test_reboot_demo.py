@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,7 @@ def test_packages_that_are_being_installed_are_not_interrupted(demo: Demo, inven
 
 
 def test_two_that_are_apart_are_never_both_out_of_service(demo: Demo, inventory: Path) -> None:
-    """Both hosts need it, and one of each pair: a log of twice a second."""
+    """Both hosts need it, and one of each pair: proven from a log of every second."""
     apart_by_two(inventory)
     before = boots(demo)
     for name in ("web-02", "web-03"):
@@ -188,7 +189,7 @@ def test_a_host_whose_partner_is_down_is_left_running(demo: Demo, inventory: Pat
     assert "web-03 of its group odd is not well: left alone" in messages(report, HOSTS[0])
     until_answering(demo, "web-03")
     assert rebooted(before, boots(demo)) == {"web-03"}
-    assert report["undone"] == {"reboot": [HOSTS[0]]}
+    assert "undone" not in report
 
 
 @pytest.mark.parametrize("moment", ["told to reboot", "down", "up again"])
@@ -254,13 +255,15 @@ def test_a_host_that_does_not_come_back_fails_in_time_and_the_others_go_on(
 
 @contextmanager
 def logging_who_answers() -> Iterator[list[set[str]]]:
-    """Which of the four answer a ping, twice a second."""
+    """Which of the four answer a ping, all asked at once, as often as a second goes."""
     log: list[set[str]] = []
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(0.5):
-            log.append({web for web in WEBS if reachable(ADDRESSES[web])})
+        with ThreadPoolExecutor(len(WEBS)) as pool:
+            while not ended.wait(0.3):
+                answers = pool.map(lambda web: reachable(ADDRESSES[web]), WEBS)
+                log.append({web for web, there in zip(WEBS, answers, strict=True) if there})
 
     watching = threading.Thread(target=watch)
     watching.start()

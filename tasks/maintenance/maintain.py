@@ -248,7 +248,7 @@ class _Maintenance:
         Not so where another of its ``apart`` group failed, which has to be seen well before it.
         """
         left = {
-            job: [name for name in self.report.hosts if name in self.left[job] and self._well(name)]
+            job: [n for n in self.report.hosts if n in self.left[job] and self._well(n, job)]
             for job in self.changing
         }
         self.report.undone = {job: names for job, names in left.items() if names}
@@ -260,8 +260,11 @@ class _Maintenance:
         except FleetError as error:  # the report of what was done is worth more
             logger.warning("what is undone is not remembered: %s", error)
 
-    def _well(self, name: str) -> bool:
-        return not self.gate.why_left_alone(self.intent.machine(name).apart)
+    def _well(self, name: str, job: str) -> bool:
+        groups = [self.intent.machine(name).apart]
+        if self.jobs[job].interrupts:
+            groups += [container.apart for container in self.intent.containers_on(name)]
+        return not self.gate.why_left_alone(*groups)
 
 
 def why_not(container: Container, facts: HostFacts) -> str:
