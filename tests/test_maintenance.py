@@ -22,7 +22,7 @@ from tasks.maintenance import upgrade, upgrade_packages
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.maintain import maintain, why_not
 from tasks.maintenance.runner import TurnRunner
-from tasks.maintenance.turns import Turn, next_turns, turns_of
+from tasks.maintenance.turns import LXD_HOSTS, Turn, next_turns, turns_of
 from tasks.maintenance.upgrade import happened, simulated
 from tasks.outcome import record
 from tasks.run import run_of
@@ -135,7 +135,7 @@ def test_turns_follow_the_inventory(tmp_path: Path) -> None:
     }
     interrupting = turns_of(intent, ["sidn-demo-02", "rep-1"], interrupting=True)
     assert {name: set(turn.groups) for name, turn in interrupting.items()} == {
-        "sidn-demo-02": {"sip"}, "rep-1": {"sip"},
+        "sidn-demo-02": {"sip", LXD_HOSTS}, "rep-1": {"sip"},
     }  # fmt: skip
 
 

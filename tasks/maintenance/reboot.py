@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from tasks.actual import Json
+from tasks.actual import Json, LxdFacts
 from tasks.containers.restarting import UP_DEADLINE, out_of_service, see_that_it_is_up
 from tasks.containers.writes import change_state, restart
-from tasks.errors import DeadlineError, FleetError, LockedError, LxdError
+from tasks.errors import DeadlineError, FleetError, LockedError, LxdError, ProofError
 from tasks.facts.host import facts_of, facts_or_none
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
@@ -26,6 +26,7 @@ from tasks.maintenance.boot import (
     starts_with_host,
 )
 from tasks.maintenance.carried import not_running, running_on
+from tasks.maintenance.turns import LXD_HOSTS
 from tasks.onhost import on_host
 from tasks.outcome import Status, failure, record, result_of
 from tasks.plan import Plan
@@ -55,10 +56,11 @@ def reboot_machine(task: Task, dry_run: bool | None = None) -> Result:
     A container is restarted by its LXD host, gracefully; one that does not shut down stays up. Any
     other machine has ``maintenance.deadline`` (seconds) to answer again, an LXD host also until
     all that ran on it and starts with it runs again; what is declared running and does not start by
-    itself is started. Of an ``apart`` group one container is out of service at a time, and all of
-    it that an LXD host carries when that reboots. Where another one does not run, or the host
-    carries the whole group, nothing is rebooted, which is a failure that says so. So it is for the
-    machine that the run is controlled from, and while packages are being installed.
+    itself is started. LXD hosts reboot one after the other. Of an ``apart`` group one container is
+    out of service at a time, and all of it that an LXD host carries when that reboots. Where
+    another one does not run, or the host carries the whole group, nothing is rebooted, which is a
+    failure that says so. So it is for the machine that the run is controlled from, and while
+    packages are being installed.
 
     Arguments:
         dry_run: overrides Nornir's own dry run.
@@ -89,7 +91,7 @@ class _Reboot:
         self.run: Run = run_of(host)
         self.machine = self.run.intent.machine(host.name)
         self.is_lxd = host.name in self.run.intent.lxd_hosts
-        self.before = Boot("")
+        self.before = self.after = Boot("")
         self.begun = False
 
     def plan(self) -> Plan[None]:
@@ -104,13 +106,22 @@ class _Reboot:
             self._restart(self.machine)
         else:
             self._reboot()
+        if self.after.needed:  # otherwise it would be rebooted in every run, and nobody knew
+            raise ProofError(
+                f"it has booted anew and needs it all the same ({'; '.join(self.after.needed)})",
+                where=self.host.name,
+                remedy="look why; every run with this job reboots it until then",
+            )
 
     def _obstacles(self) -> list[str]:
         obstacles = []
         if self.host.name in controlling(self.run.intent):
             obstacles.append("this run is controlled from it")
-        if self.is_lxd and facts_of(self.host).lxd.move == "begun":
+        lxd = facts_of(self.host).lxd if self.is_lxd else LxdFacts()
+        if lxd.move == "begun":
             obstacles.append("its LXD is being moved to the snap")
+        if lxd.problem:
+            obstacles.append(f"its LXD does not say what it carries ({lxd.problem})")
         return obstacles + apart_obstacles(self.run.intent, self._groups(), self._instances())
 
     def _groups(self) -> dict[str, list[str]]:
@@ -148,11 +159,13 @@ class _Reboot:
 
     @contextmanager
     def _out_of_service(self) -> Iterator[None]:
-        """One of each of its ``apart`` groups at a time in the whole run; a container counts by
-        itself as well. From here on something may have been changed."""
+        """One of each of its ``apart`` groups at a time in the whole run, and one LXD host. From
+        here on something may have been changed."""
         containers = self.run.intent.containers
         names = [members[0] for _, members in sorted(self._groups().items())]
         with ExitStack() as stack:
+            if self.is_lxd:
+                stack.enter_context(self.run.apart(LXD_HOSTS))
             for name in names or [n for n in (self.host.name,) if n in containers]:
                 stack.enter_context(out_of_service(self.run, containers[name]))
             self.begun = True
@@ -164,7 +177,9 @@ class _Reboot:
         while time.monotonic() < until:
             _close(self.host)
             try:
-                if boot_of(self.host.name, shell(self.host)).id != self.before.id:
+                boot = boot_of(self.host.name, shell(self.host))
+                if boot.id != self.before.id:
+                    self.after = boot
                     return
             except LockedError:
                 raise

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from tasks.intent.model import Intent
 
+#: What every LXD host counts for where a job takes it out of service: one after the other. No
+#: ``apart`` group is called so.
+LXD_HOSTS = "LXD hosts"
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -16,7 +20,7 @@ class Turn:
     ``on`` is a container's LXD host, ``batch`` how many of its containers an LXD host lets work
     at once, ``apart`` the group of which never two work at once, ``last`` marks the machine that
     the run is controlled from, and its LXD host. ``carries`` are the groups of the containers that
-    an LXD host takes out of service, where a job of the run does that.
+    an LXD host takes out of service, where a job of the run does that, and :data:`LXD_HOSTS`.
     """
 
     name: str
@@ -55,14 +59,17 @@ def turns_of(
         machine = intent.machine(name)
         on = intent.containers[name].on if name in intent.containers else None
         host = intent.lxd_hosts[on] if on else machine
-        carried = intent.containers_on(name) if interrupting and machine is host else ()
+        carries = frozenset[str]()
+        if interrupting and name in intent.lxd_hosts:
+            carried = (c.apart for c in intent.containers_on(name) if c.apart and c.running)
+            carries = frozenset((LXD_HOSTS, *carried))
         turns[name] = Turn(
             name,
             on,
             max(1, host.maintenance.batch),
             machine.apart,
             last=name in last,
-            carries=frozenset(c.apart for c in carried if c.apart and c.running),
+            carries=carries,
         )
 
     def urgency(turn: Turn) -> int:

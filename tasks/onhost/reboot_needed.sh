@@ -6,13 +6,15 @@
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
-TZ=UTC
-export PATH LC_ALL TZ
+export PATH LC_ALL
+
+# When a process started, in ticks of a clock that nobody sets (proc_pid_stat(5)).
+start_of() { sed 's/.*) //' "/proc/$1/stat" | cut -d' ' -f20; }
 
 # With the start of the first process: not every container has a boot id of its own.
 read -r id </proc/sys/kernel/random/boot_id
-started=$(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)
-echo "boot $id-$started"
+first=$(start_of 1)
+echo "boot $id-$first"
 
 # Packages ask for it there (Debian's unattended-upgrades, Ubuntu's update-notifier-common).
 if [ -e /run/reboot-required ]; then
@@ -22,11 +24,13 @@ fi
 
 # Where nothing writes that file: what has come since the boot, and acts from the next one on. What
 # was there already and is not used (an older kernel is the default, say) needs none: it would need
-# it again after each.
-booted=
-moment=$(systemctl show --value -p UserspaceTimestamp 2>/dev/null)
-[ -z "$moment" ] || booted=$(date -d "$moment" +%s)
-since() { [ -n "$booted" ] && [ "$(stat -L -c "$1" "$2" 2>/dev/null || echo 0)" -gt "$booted" ]; }
+# it again after each. The clock may have been wrong when it booted, so it is counted back from now.
+now=$(date +%s)
+booted=$((now - ($(start_of self) - first) / $(getconf CLK_TCK)))
+since() {
+    moment=$(stat -L -c "$1" "$2" 2>/dev/null) && [ "$moment" -gt "$booted" ] &&
+        [ "$moment" -le "$now" ]
+}
 
 # As installed, whatever its own date is. A container has its host's kernel.
 if ! systemd-detect-virt -qc; then
