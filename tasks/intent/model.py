@@ -341,10 +341,10 @@ class Retention:
 class Maintenance:
     """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
 
-    ``deadline`` are the seconds that an upgrade or a snapshot may take; ``snapshots`` says which of
-    a container's are kept, None that all are; ``failures`` is how many failed machines end the run
-    where this one is among them, None for any number; ``calendar`` is when the machine may be
-    changed.
+    ``deadline`` are the seconds that an upgrade, a snapshot or a reboot may take; ``snapshots``
+    says which of a container's are kept, None that all are; ``failures`` is how many failed
+    machines end the run where this one is among them, None for any number; ``calendar`` is when the
+    machine may be changed.
     """
 
     batch: int = 2
