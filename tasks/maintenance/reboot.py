@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nornir.core.inventory import Host
@@ -42,6 +44,8 @@ PHASE = "reboot"
 #: Seconds for one look at a machine, and between two of them while it boots.
 READ_DEADLINE = 30.0
 PAUSE = 2.0
+#: Containers of one host that are looked into at once.
+AT_ONCE = 8
 #: A timer of the machine's own, so that the end of this command is known before it goes down.
 REBOOT = (
     "systemd-run --quiet --collect --on-active=1 --timer-property=AccuracySec=100ms "
@@ -56,11 +60,11 @@ def reboot_machine(task: Task, dry_run: bool | None = None) -> Result:
     A container is restarted by its LXD host, gracefully; one that does not shut down stays up. Any
     other machine has ``maintenance.deadline`` (seconds) to answer again, an LXD host also until
     all that ran on it and starts with it runs again; what is declared running and does not start by
-    itself is started. LXD hosts reboot one after the other. Of an ``apart`` group one container is
-    out of service at a time, and all of it that an LXD host carries when that reboots. Where
-    another one does not run, or the host carries the whole group, nothing is rebooted, which is a
-    failure that says so. So it is for the machine that the run is controlled from, and while
-    packages are being installed.
+    itself is started, and has to be up inside. LXD hosts reboot one after the other. Of an
+    ``apart`` group one container is out of service at a time, and all of it that an LXD host
+    carries when that reboots. Where another one does not run, or the host carries the whole group,
+    nothing is rebooted, which is a failure that says so. So it is for the machine that the run is
+    controlled from, and while packages are being installed.
 
     Arguments:
         dry_run: overrides Nornir's own dry run.
@@ -202,11 +206,16 @@ class _Reboot:
             missing = by_itself - self._running()
         if missing:
             raise not_running(self.host, missing, f"{deadline:g} s after it was told to reboot")
-        declared = {c.name for c in self.run.intent.containers_on(self.host.name) if c.running}
-        for name in sorted(ran & declared - by_itself):
-            change_state(api_of(self.host), name, "start")
-        if ran & declared - by_itself:
-            self._running()  # for whoever looks at the host next
+        declared = [
+            c for c in self.run.intent.containers_on(self.host.name) if c.running and c.name in ran
+        ]
+        for container in declared:
+            if container.name not in by_itself:
+                change_state(api_of(self.host), container.name, "start")
+        # One that runs may still be booting, and the next host waits for it.
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(partial(see_that_it_is_up, self.run), declared))
+        self._running()  # for whoever looks at the host next
 
     def _running(self) -> frozenset[str]:
         with suppress(FleetError):

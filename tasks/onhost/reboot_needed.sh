@@ -50,9 +50,13 @@ for list in /var/lib/dpkg/info/libc6.list /var/lib/dpkg/info/libc6:*.list; do
     fi
 done
 
-# Who has dpkg's lock (fcntl(2)) is installing something.
-inode=$(stat -c %i /var/lib/dpkg/lock-frontend 2>/dev/null) || inode=none
-if grep -q ":$inode " /proc/locks; then
-    echo "busy packages are being installed there"
-fi
+# Who has dpkg's lock open is installing something, or about to; not who does so in a container.
+own=$(readlink /proc/self/ns/pid)
+find /proc/[0-9]*/fd -lname /var/lib/dpkg/lock-frontend 2>/dev/null |
+    while IFS=/ read -r _ _ process _; do
+        if [ "$(readlink "/proc/$process/ns/pid")" = "$own" ]; then
+            echo "busy packages are being installed there"
+            break
+        fi
+    done
 exit 0
