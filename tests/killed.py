@@ -128,9 +128,8 @@ IMAGE_STAGES = tuple(STAGES)[:3]
 INSIDE_STAGES = tuple(STAGES)[7:]
 
 
-def die_at(stage: str, machine: str) -> None:
+def die_at(boundary: Boundary, machine: str) -> None:
     """Have this process die when it gets there."""
-    boundary = {**HOST_STAGES, **PREPARED_STAGES, **STAGES}[stage]
     function = getattr(boundary.place, boundary.function)
 
     def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -146,5 +145,5 @@ def die_at(stage: str, machine: str) -> None:
 
 
 if __name__ == "__main__":
-    die_at(sys.argv[1], sys.argv[2])
+    die_at({**HOST_STAGES, **PREPARED_STAGES, **STAGES}[sys.argv[1]], sys.argv[2])
     sys.exit(provision_command(sys.argv[3:]))

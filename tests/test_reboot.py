@@ -22,6 +22,7 @@ from tasks.maintenance.boot import (
     plan_reboot,
     starts_with_host,
 )
+from tasks.maintenance.upgrade.stage import UPGRADING
 from tasks.onhost import on_host
 from tasks.run import run_of
 from tests.machines import container_of, fleet_of, host_of, run_on
@@ -135,22 +136,31 @@ def test_what_lxd_starts_with_its_host(config: dict[str, str], starts: bool) -> 
     assert starts_with_host({"expanded_config": config}) == starts
 
 
-@pytest.mark.parametrize("dry_run", [True, False])
-def test_the_machine_that_the_run_is_controlled_from_is_left_running(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry_run: bool
+@pytest.mark.parametrize(
+    ("controlled", "config", "told"),
+    [
+        ({"rep-1"}, {}, "this run is controlled from it"),
+        (set(), {UPGRADING: "rep-1 abc"}, "an upgrade that was killed has to be finished first"),
+    ],
+)
+def test_a_container_that_must_stay_up_is_left_running(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    controlled: set[str],
+    config: dict[str, str],
+    told: str,
 ) -> None:
-    monkeypatch.setattr(reboot, "controlling", lambda intent: {"rep-1"})
+    monkeypatch.setattr(reboot, "controlling", lambda intent: controlled)
     monkeypatch.setattr(reboot, "shell_of", lambda host: None)
     monkeypatch.setattr(reboot, "boot_of", lambda name, shell: Boot(BOOT, ("libc6",)))
     nr = fleet_of(tmp_path, host_of(), container_of("rep-1", "192.0.2.1"))
-    host = run_of(nr).hosts["sidn-demo-02"]
-    run_of(nr).facts[host.name] = HostFacts(host.name, lxd=LxdFacts(running=True))
-    entry = run_on(nr, "rep-1", reboot_machine, dry_run=dry_run)
-    assert (entry["status"], entry["changed"]) == ("failed", False)
-    assert (
-        "it needs a reboot (libc6) and is left running: this run is controlled"
-        in (entry["message"])
-    )
+    instance = {"name": "rep-1", "status": "Running", "config": config}
+    lxd = LxdFacts(running=True, instances={"rep-1": instance})
+    run_of(nr).facts["sidn-demo-02"] = HostFacts("sidn-demo-02", lxd=lxd)
+    for dry_run in (True, False):
+        entry = run_on(nr, "rep-1", reboot_machine, dry_run=dry_run)
+        assert (entry["status"], entry["changed"]) == ("failed", False)
+        assert f"it needs a reboot (libc6) and is left running: {told};" in entry["message"]
 
 
 #: Commands and files that say what the script is to find, on whatever machine the test runs.

@@ -29,6 +29,7 @@ from tasks.maintenance.boot import (
 )
 from tasks.maintenance.carried import not_running, running_on
 from tasks.maintenance.turns import LXD_HOSTS
+from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.onhost import on_host
 from tasks.outcome import Status, failure, record, result_of
 from tasks.plan import Plan
@@ -121,12 +122,17 @@ class _Reboot:
         obstacles = []
         if self.host.name in controlling(self.run.intent):
             obstacles.append("this run is controlled from it")
+        if isinstance(self.machine, Container) and is_upgrading(self._instance(self.machine)):
+            obstacles.append("an upgrade that was killed has to be finished first")
         lxd = facts_of(self.host).lxd if self.is_lxd else LxdFacts()
         if lxd.move == "begun":
             obstacles.append("its LXD is being moved to the snap")
         if lxd.problem:
             obstacles.append(f"its LXD does not say what it carries ({lxd.problem})")
         return obstacles + apart_obstacles(self.run.intent, self._groups(), self._instances())
+
+    def _instance(self, container: Container) -> Json:
+        return facts_of(self.run.hosts[container.on]).lxd.instances.get(container.name, {})
 
     def _groups(self) -> dict[str, list[str]]:
         return interrupted(self.run.intent, self.host.name, running_on(self.host))

@@ -30,8 +30,10 @@ PRUNE = "prune-snapshots"
 READ_DEADLINE = 60.0
 REMOVE_DEADLINE = 600.0
 
-_STAMP = "fleet-%Y%m%dT%H%M%SZ"
-_OURS = re.compile(r"fleet-[0-9]{8}T[0-9]{6}Z")
+#: How the names of our snapshots begin; what follows is when they were taken.
+PREFIX = "fleet-"
+_STAMP = "%Y%m%dT%H%M%SZ"
+_OURS = re.compile(rf"{PREFIX}[0-9]{{8}}T[0-9]{{6}}Z")
 
 
 def take_snapshot(task: Task, dry_run: bool | None = None) -> Result:
@@ -122,9 +124,9 @@ def plan_pruning(existing: Collection[str], rule: Retention) -> Plan[str]:
     return Plan(steps, reason="" if steps else f"nothing to remove, {len(ours)} of ours kept")
 
 
-def snapshot_name(moment: datetime) -> str:
+def snapshot_name(moment: datetime, prefix: str = PREFIX) -> str:
     """The name of a snapshot that is taken at that moment."""
-    return moment.astimezone(timezone.utc).strftime(_STAMP)
+    return prefix + moment.astimezone(timezone.utc).strftime(_STAMP)
 
 
 def taken_at(name: str) -> datetime | None:
@@ -132,7 +134,7 @@ def taken_at(name: str) -> datetime | None:
     if not _OURS.fullmatch(name):
         return None
     with suppress(ValueError):
-        return datetime.strptime(name, _STAMP).replace(tzinfo=timezone.utc)
+        return datetime.strptime(name.removeprefix(PREFIX), _STAMP).replace(tzinfo=timezone.utc)
     return None
 
 

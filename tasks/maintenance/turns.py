@@ -19,8 +19,9 @@ class Turn:
 
     ``on`` is a container's LXD host, ``batch`` how many of its containers an LXD host lets work
     at once, ``apart`` the group of which never two work at once, ``last`` marks the machine that
-    the run is controlled from, and its LXD host. ``carries`` are the groups of the containers that
-    an LXD host takes out of service, where a job of the run does that, and :data:`LXD_HOSTS`.
+    the run is controlled from, and its LXD host, ``canary`` one that all others wait for.
+    ``carries`` are the groups of the containers that an LXD host takes out of service, where a job
+    of the run does that, and :data:`LXD_HOSTS`.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Turn:
     batch: int = 1
     apart: str | None = None
     last: bool = False
+    canary: bool = False
     carries: frozenset[str] = frozenset()
 
     @property
@@ -47,7 +49,8 @@ def turns_of(
     """The turns of ``machines``, those before the others that are to start first.
 
     These are the ``undone`` ones in their order, then the containers that an undone LXD host has to
-    wait for. The LXD host of a machine that is ``last`` is last as well.
+    wait for. The LXD host of a machine that is ``last`` is last as well. An LXD host is no canary:
+    it comes after its containers.
 
     Arguments:
         interrupting: a job takes LXD hosts out of service, and what they carry with them.
@@ -59,18 +62,13 @@ def turns_of(
         machine = intent.machine(name)
         on = intent.containers[name].on if name in intent.containers else None
         host = intent.lxd_hosts[on] if on else machine
+        canary = machine.maintenance.canary and machine.kind != "lxd" and name not in last
+        batch = max(1, host.maintenance.batch)
         carries = frozenset[str]()
-        if interrupting and name in intent.lxd_hosts:
+        if interrupting and machine.kind == "lxd":
             carried = (c.apart for c in intent.containers_on(name) if c.apart and c.running)
             carries = frozenset((LXD_HOSTS, *carried))
-        turns[name] = Turn(
-            name,
-            on,
-            max(1, host.maintenance.batch),
-            machine.apart,
-            last=name in last,
-            carries=carries,
-        )
+        turns[name] = Turn(name, on, batch, machine.apart, name in last, canary, carries)
 
     def urgency(turn: Turn) -> int:
         return place.get(turn.name, len(place) + (turn.on not in place))
@@ -85,17 +83,21 @@ def next_turns(
 
     On one LXD host at most ``batch`` containers at once, and the host itself after all of them;
     of an ``apart`` group one at a time in the whole fleet, where an LXD host counts for all that
-    it carries; the controlling machine and its host when all others are done. Among those the
-    first that waits starts first. Something starts whenever nothing is running.
+    it carries; all others when the canaries are done; the controlling machine and its host when all
+    others are done. Among those the first that waits starts first. Something starts whenever
+    nothing is running.
     """
     left = [turns[name] for name in (*waiting, *running)]
     carrying = {turn.on for turn in left}
     others_left = any(not turn.last for turn in left)
+    canaries_left = any(turn.canary for turn in left)
     busy = Counter(turns[name].on for name in running)
     apart = {group for name in running for group in turns[name].groups}
     chosen = []
     for turn in (turns[name] for name in waiting):
         if (turn.last and others_left) or turn.groups & apart:
+            continue
+        if canaries_left and not turn.canary:
             continue
         if turn.name in carrying if turn.on is None else busy[turn.on] >= turn.batch:
             continue
