@@ -18,6 +18,7 @@ from tasks.maintenance import (
     check_health,
     maintain,
     prune_snapshots,
+    reboot_machine,
     take_snapshot,
     upgrade_packages,
 )
@@ -47,6 +48,7 @@ __all__ = (
     "provision",
     "prune_snapshots",
     "raise_containers",
+    "reboot_machine",
     "setup_lxd",
     "sync_images",
     "sync_profiles",

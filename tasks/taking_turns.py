@@ -34,7 +34,7 @@ def turns_of(
 
 def _network_changes(wanted: LxdHost, actual: HostFacts, *, prune: bool) -> bool:
     if actual.network_pending:
-        return True  # an earlier run's change: it is refused in its turn, and stops the rest
+        return True  # an earlier run's change: it is waited for in its turn, and may stop the rest
     try:
         return plan_bridges(wanted, actual, prune=prune).changed
     except FleetError:

@@ -1,7 +1,8 @@
 """A provision in a process of its own, which dies by SIGKILL at one boundary between its steps.
 
-``python -m tests.killed STAGE CONTAINER ARGUMENT...``: the arguments are those of provision.py. At
-the stages of a container it dies when that one gets there, wherever the others are then.
+``python -m tests.killed STAGE MACHINE ARGUMENT...``: the arguments are those of provision.py. At
+the stages of a container or of an LXD host it dies when that one gets there, wherever the others
+are then.
 """
 
 from __future__ import annotations
@@ -13,13 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from tasks import lxd_server
 from tasks.bootstrap import task as bootstrap
+from tasks.bridges.transaction import NetworkChange
 from tasks.command import provision_command
 from tasks.configure import task as configure
 from tasks.containers import writes
 from tasks.lxd_api import api
+from tasks.prepared import builder
+from tasks.prepared import task as prepared
+from tasks.profiles import sync as profiles
+from tasks.transport import MachineShell
 
-#: Whether a call of the product's function, by its arguments, is the one that is meant.
+#: Whether a call of the product's function, by its arguments, is the one that is meant: the machine
+#: comes first.
 Meant = Callable[[str, tuple[Any, ...]], bool]
 
 
@@ -30,7 +38,7 @@ class Boundary:
     place: Any
     function: str
     after: bool = True
-    meant: Meant = lambda container, arguments: True
+    meant: Meant = lambda machine, arguments: True
 
 
 def _follows(method: str, path: str) -> Meant:
@@ -50,9 +58,55 @@ def _bootstrap_of(container: str, arguments: tuple[Any, ...]) -> bool:
     return bool(arguments[0].container.name == container)
 
 
+def _network_at(stage: str) -> Meant:
+    return lambda host, arguments: arguments[0].host.name == host and arguments[1] == stage
+
+
+def _on_host(host: str, arguments: tuple[Any, ...]) -> bool:
+    return bool(arguments[0].name == host)
+
+
+def _script(words: str) -> Meant:
+    """A script that goes to a machine's SSH, by words in its first lines."""
+    return lambda machine, arguments: arguments[0].where == machine and words in arguments[1][:200]
+
+
+def _of_builder(function: str, *, after: bool = True, what: str = "") -> Boundary:
+    """One of those that prepare an image; ``what`` is the change inside that is meant."""
+    meant: Meant = lambda machine, arguments: not what or arguments[1] == what  # noqa: E731
+    return Boundary(builder, function, after=after, meant=meant)
+
+
+#: Of an LXD host that has nothing yet, in the order in which a provision comes to them.
+HOST_STAGES = {
+    "network staged": Boundary(NetworkChange, "_reached", meant=_network_at("staged")),
+    "network applied": Boundary(NetworkChange, "_reached", meant=_network_at("applied")),
+    "network checked": Boundary(NetworkChange, "_reached", meant=_network_at("checked")),
+    "network confirmed": Boundary(NetworkChange, "_reached", meant=_network_at("confirmed")),
+    "LXD set up": Boundary(lxd_server, "_apply_on_host", meant=_on_host),
+    "pools made": Boundary(lxd_server, "_apply_requests", meant=_on_host),
+    "remotes written": Boundary(MachineShell, "run", meant=_script("Writes remotes and trust")),
+    "profile written": Boundary(profiles, "_send_profile"),
+}
+
+#: Of the host that prepares an image, and of one that copies it.
+PREPARED_STAGES = {
+    "builder created": _of_builder("create"),
+    "builder started": _of_builder("change_state"),
+    "builder bootstrapped": _of_builder("apply_calls", what="bootstrap"),
+    "builder cleaned": _of_builder("_clean"),
+    "builder stopped": _of_builder("stop"),
+    "publish begun": Boundary(
+        api, "follow", after=False, meant=lambda _, arguments: arguments[2] == "POST /1.0/images"
+    ),
+    "published": _of_builder("delete_builder", after=False),
+    "builder deleted": _of_builder("delete_builder"),
+    "prepared": Boundary(prepared, "prepare_image"),
+    "copied": Boundary(prepared, "copy_image"),
+}
+
 _BOOTSTRAP = bootstrap._ContainerBootstrap
-#: In the order in which a provision comes to them: from the end of one to the beginning of the next
-#: it only reads.
+#: Of a container, and of its image: from the end of one to the beginning of the next it only reads.
 STAGES = {
     "image to be sent": Boundary(api.LxdApi, "_send_image", after=False),
     "image sent": Boundary(api.LxdApi, "_send_image"),
@@ -74,12 +128,12 @@ IMAGE_STAGES = tuple(STAGES)[:3]
 INSIDE_STAGES = tuple(STAGES)[7:]
 
 
-def die_at(boundary: Boundary, container: str) -> None:
+def die_at(boundary: Boundary, machine: str) -> None:
     """Have this process die when it gets there."""
     function = getattr(boundary.place, boundary.function)
 
     def wrapped(*arguments: Any, **options: Any) -> Any:
-        meant = boundary.meant(container, arguments)
+        meant = boundary.meant(machine, arguments)
         if meant and not boundary.after:
             os.kill(os.getpid(), signal.SIGKILL)
         result = function(*arguments, **options)
@@ -91,5 +145,5 @@ def die_at(boundary: Boundary, container: str) -> None:
 
 
 if __name__ == "__main__":
-    die_at(STAGES[sys.argv[1]], sys.argv[2])
+    die_at({**HOST_STAGES, **PREPARED_STAGES, **STAGES}[sys.argv[1]], sys.argv[2])
     sys.exit(provision_command(sys.argv[3:]))

@@ -85,6 +85,7 @@ class Ten:
         groups: Mapping[str, Any] | None = None,
         images: Mapping[str, Mapping[str, Any]] | None = None,
         pools: Mapping[str, Any] | None = None,
+        confirm: float = 60,
     ) -> None:
         """Write the inventory anew.
 
@@ -97,6 +98,7 @@ class Ten:
             groups: further ones.
             images: further ones, by host.
             pools: further ones, on both hosts.
+            confirm: seconds until an unconfirmed change of a host's network is undone.
         """
         bridge = {
             "nic": "demo",
@@ -106,7 +108,7 @@ class Ten:
         }
         everywhere = {
             "nics": {"demo": "enp1s0"},
-            "netplan": {"replaces": [INSTALLER], "batch": 2},
+            "netplan": {"replaces": [INSTALLER], "batch": 2, "confirm_seconds": confirm},
             "lxd": {"listen": "all", "pools": {"default": {"driver": "dir"}, **(pools or {})}},
         }
         found = {

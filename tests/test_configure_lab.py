@@ -398,6 +398,16 @@ class TestWhole:
         assert entry["status"] == "changed", entry["message"]
         assert "bert" not in machine.inside("ls /etc/sudoers.d")
 
+    def test_rights_that_visudo_does_not_take_are_not_given(self, machine: Configured) -> None:
+        broken = User("bert", sudo_commands=("/usr/bin/id ) !!",))
+        entry = machine.converge(Configure(users=(broken,)))
+        assert entry["status"] == "failed"
+        assert "create file /etc/sudoers.d/bert" in entry["message"]
+        assert "put back as it was" in entry["message"]
+        assert "bert" not in machine.inside("ls /etc/sudoers.d")
+        assert machine.inside("visudo -cq; echo $?").strip() == "0"
+        assert machine.converge(Configure(users=(User("bert", absent=True),)))["changed"]
+
     def test_another_home_is_made_and_gets_the_keys(self, machine: Configured) -> None:
         key = client_public_key().read_text().strip()
         bert = User("bert", keys=(key,), only_keys=True)

@@ -157,6 +157,60 @@ def test_drift_is_mended_in_place_key_by_key(objects: ObjectFleet) -> None:
     fleet.close()
 
 
+#: How one thing is spoilt, and what the one step says of it.
+DRIFT = {
+    "a config key": ("config set obj-one user.site=rtm", "config user.site"),
+    "a config key that is gone": ("config unset obj-one user.site", "config user.site"),
+    "a device": ("config device set obj-one if-own mtu 1400", "device if-own"),
+    "a device that is gone": ("config device remove obj-one if-own", "device if-own"),
+    "the order of the profiles": (
+        "profile assign obj-one obj-web,obj-app",
+        "profiles obj-app, obj-web",
+    ),
+    "a profile that is gone": ("profile assign obj-one obj-web", "profiles obj-app, obj-web"),
+}
+
+
+@pytest.mark.lab
+@pytest.mark.parametrize(("spoil", "told"), DRIFT.values(), ids=DRIFT)
+def test_each_kind_of_drift_is_shown_exactly_and_mended_and_nothing_else_is_touched(
+    objects: ObjectFleet, spoil: str, told: str
+) -> None:
+    nic = {"type": "nic", "nictype": "p2p", "name": "if-own"}
+    app = Profile("obj-app", config={"user.site": "nowhere", "user.app": "yes"})
+    one = replace(ONE, profiles=("obj-app", "obj-web"), devices={**ROOT_DISK, "if-own": nic})
+    fleet = objects.open(WEB, app, lab_image(), one, TWO)
+    assert not fleet.do(sync_profiles).failed
+    fleet.do(raise_containers)
+    before, up_since = all_of(objects), instance(objects, "obj-one")["last_used_at"]
+    objects.shell(FIRST, f"lxc {spoil}")
+    spoilt = all_of(objects)
+    assert spoilt != before
+    fleet.forget()
+    dry = fleet.do(raise_containers, dry_run=True).result["containers"]["obj-one"]
+    assert [(s["action"], s["detail"]) for s in dry["steps"]] == [("update", told)], dry["message"]
+    assert all_of(objects) == spoilt
+    result = fleet.do(raise_containers)
+    real = result.result["containers"]["obj-one"]
+    assert (real["status"], real["steps"], real["diff"]) == ("changed", dry["steps"], dry["diff"])
+    assert result.result["containers"]["obj-two"]["status"] == "ok"
+    assert all_of(objects) == before
+    assert instance(objects, "obj-one")["last_used_at"] == up_since
+    fleet.close()
+
+
+def all_of(objects: ObjectFleet) -> dict[str, Any]:
+    """Our objects on the first host, but for what LXD fills in by itself."""
+    instances = {name: instance(objects, name) for name in objects.ours(FIRST, "instances")}
+    return {
+        "profiles": objects.query(FIRST, "/1.0/profiles?recursion=1"),
+        "instances": {
+            name: {**own_keys(document), **{k: document[k] for k in ("devices", "profiles")}}
+            for name, document in instances.items()
+        },
+    }
+
+
 @pytest.mark.lab
 def test_what_we_set_and_left_the_inventory_is_unset_and_nothing_else(objects: ObjectFleet) -> None:
     nic = {"type": "nic", "nictype": "p2p", "name": "if-own"}

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.demo import HOSTS, INVENTORY, Change, Demo, change, messages, statuses
+from tests.demo import ADDRESSES, HOSTS, INVENTORY, Change, Demo, change, messages, statuses
 
 
 def host_data(name: str, **values: Any) -> Change:
@@ -203,6 +203,27 @@ class TestLxd:
         assert "/var/lib/nornir-lxd-fleet" in messages(report, host)
         assert "make room" in messages(report, host)
         assert demo.report()["exit"] == 0
+
+    def test_a_rename_is_refused(self, demo: Demo, inventory: Path) -> None:
+        """Under another name it would be another container, with the address of the former one."""
+
+        def rename(hosts: dict[str, Any]) -> None:
+            hosts["web-05"] = hosts.pop("web-04")
+
+        change(inventory, "hosts.yaml", rename)
+        listed = "lxc list -f csv -c ns"
+        before = demo.lab.exec(HOSTS[1], listed).stdout
+        for arguments in (("--dry-run",), ()):
+            report = demo.report(*arguments, inventory=inventory)
+            assert report["exit"] == 1
+            expected = dict.fromkeys(statuses(report), "ok") | {"web-05": "failed"}
+            assert statuses(report) == expected
+            assert f"{ADDRESSES['web-04']} answers as web-04" in messages(report, "web-05")
+            left = "container web-04 is no longer in the inventory; --prune stops and renames it"
+            assert left in messages(report, HOSTS[1])
+        assert report["hosts"]["web-05"]["phases"][0]["phase"] == "containers"
+        assert demo.lab.exec(HOSTS[1], listed).stdout == before
+        assert demo.report()["summary"]["ok"] == len(statuses(report))
 
     def test_an_exec_that_never_returns(self, demo: Demo, inventory: Path) -> None:
         # the container's package query hangs, and it has no SSH, so all goes through exec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.killed import IMAGE_STAGES, INSIDE_STAGES, STAGES
+from tests.killed import HOST_STAGES, IMAGE_STAGES, INSIDE_STAGES, PREPARED_STAGES, STAGES
 from tests.lab import Lab
 from tests.ten import HOSTS, Ten, ten_on
 
@@ -19,6 +20,10 @@ pytestmark = pytest.mark.lab
 
 #: One of each image, each on a host of its own.
 PAIR = ("ten-01", "ten-07")
+#: Both of one image, which the one host makes and the other copies.
+TWINS = ("ten-01", "ten-06")
+#: Seconds, no longer than a loaded machine needs: the run after the killed one waits so long.
+CONFIRM = 20
 #: As it was before the containers were made, or their images.
 UNMADE = """
 export LXD_CONF=/run/unmade
@@ -33,6 +38,9 @@ userdel -r operator
 [ -e /run/cloud-init ] || ip address flush dev if-demo
 """
 WITHOUT_IMAGES = "lxc image delete $(lxc image list -f csv -c f) 2>/dev/null\n"
+ONLY_MINIMAL = """
+lxc image delete $(lxc image list -f csv -c lf | awk -F, '$1 != "minimal" { print $2 }') 2>/dev/null
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +68,59 @@ def test_the_next_run_finishes_and_leaves_nothing_behind(
             unmade = UNMADE + WITHOUT_IMAGES * (stage in IMAGE_STAGES) + "true"
             list(pool.map(lambda host: pair.sh(host, unmade), HOSTS))
     (pair.folder / "state" / "ten" / "known_hosts").unlink(missing_ok=True)
+    die(pair, stage, container)
+    finish(pair, PAIR)
+
+
+@pytest.mark.parametrize("stage", PREPARED_STAGES)
+def test_killed_while_an_image_is_prepared_the_next_run_finishes(pair: Ten, stage: str) -> None:
+    minimal = {"minimal": {**pair.image_files("minimal", with_ssh=True), "prepare": True}}
+    pair.declare(TWINS, with_ssh=True, images=dict.fromkeys(HOSTS, minimal))
+    for host in HOSTS:
+        pair.sh(host, UNMADE + ONLY_MINIMAL + "true")
+    die(pair, stage, HOSTS[0])
+    finish(pair, TWINS, prepared=True)
+
+
+@pytest.mark.parametrize("stage", HOST_STAGES)
+def test_killed_while_a_bare_host_is_set_up_the_next_run_finishes(pair: Ten, stage: str) -> None:
+    for host in HOSTS:
+        pair.lab.reset(host)
+    shutil.rmtree(pair.folder / "state")
+    pair.declare(PAIR, with_ssh=True, confirm=CONFIRM)
+    die(pair, stage, HOSTS[0])
+    finish(pair, PAIR)
+    for host in HOSTS:
+        assert pair.sh(host, "ls /run/netplan") == ""
+        trusted = pair.sh(host, "lxc config trust list -f csv | sort").splitlines()
+        assert len(trusted) == len({line.split(",")[1] for line in trusted}) == 1 + len(HOSTS)
+        assert pair.sh(host, "lxc profile list -f csv | cut -d, -f1").split() == ["default", "web"]
+
+
+def die(fleet: Ten, stage: str, machine: str) -> None:
+    """A provision that SIGKILL ends at a stage."""
     killed = subprocess.run(
-        [sys.executable, "-m", "tests.killed", stage, container, "--inventory",
-         str(pair.inventory)],
-        capture_output=True, text=True, timeout=120, check=False,
+        [sys.executable, "-m", "tests.killed", stage, machine, "--inventory",
+         str(fleet.inventory)],
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
-    finished = pair.provision()
+
+
+def finish(fleet: Ten, names: tuple[str, str], *, prepared: bool = False) -> None:
+    """The next run does the rest, the one after it nothing, and nothing else is there."""
+    finished = fleet.provision()
     assert finished["exit"] == 0, troubles(finished)
-    again = pair.provision()
+    again = fleet.provision()
     assert (again["exit"], again["summary"]["ok"]) == (0, 4), again["hosts"]
-    for host, name in zip(HOSTS, PAIR, strict=True):
-        left = pair.left(host)
+    for host, name in zip(HOSTS, names, strict=True):
+        left = fleet.left(host)
         assert {n: i["status"] for n, i in left.instances.items()} == {name: "Running"}
         assert not left.instances[name]["snapshots"]
-        assert [len(image["aliases"]) for image in left.images] == [1]
+        aliases = {image["fingerprint"]: image["aliases"] for image in left.images}
+        assert [len(found) for found in aliases.values()] == [1] * (1 + prepared)
+        base = left.instances[name]["config"]["volatile.base_image"]
+        assert ("-prepared-" in aliases[base][0]["name"]) == prepared
         assert left.operations == []
 
 

@@ -22,7 +22,7 @@ from tasks.maintenance import upgrade_packages
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.maintain import maintain, why_not
 from tasks.maintenance.runner import TurnRunner
-from tasks.maintenance.turns import Turn, next_turns, turns_of
+from tasks.maintenance.turns import LXD_HOSTS, Turn, next_turns, turns_of
 from tasks.maintenance.upgrade import packages, task
 from tasks.maintenance.upgrade.packages import happened, simulated
 from tasks.outcome import record
@@ -43,7 +43,10 @@ def steps(plan: Any) -> list[list[str]]:
 
 @cases("turns")
 def test_whose_turn_it_is(case: dict[str, Any]) -> None:
-    turns = {name: Turn(name, **values) for name, values in case["machines"].items()}
+    turns = {
+        name: Turn(name, **{**values, "carries": frozenset(values.get("carries", ()))})
+        for name, values in case["machines"].items()
+    }
     assert next_turns(turns, case["waiting"], case["running"]) == case["start"]
 
 
@@ -58,7 +61,8 @@ def fleets(draw: st.DrawFn) -> dict[str, Turn]:
         batch = draw(st.integers(1, 3))
         last = controlling and number == 0
         if draw(st.booleans()):
-            turns[host] = Turn(host, None, batch, draw(apart), last)
+            carries = draw(st.frozensets(st.sampled_from(["sip", "db"])))
+            turns[host] = Turn(host, None, batch, draw(apart), last, carries=carries)
         for place in range(draw(st.integers(0, 5))):
             name = f"{host}-{place}"
             turns[name] = Turn(name, host, batch, draw(apart), last and place == 0)
@@ -77,7 +81,7 @@ def breaks_a_rule(turns: dict[str, Turn], name: str, left: list[str], at_work: l
     busy = [turns[other] for other in at_work]
     return (
         (turn.last and not all(other.last for other in others))
-        or (turn.apart is not None and turn.apart in [other.apart for other in busy])
+        or any(turn.groups & other.groups for other in busy)
         or (turn.on is None and turn.name in [other.on for other in others])
         or (turn.on is not None and [other.on for other in busy].count(turn.on) >= turn.batch)
     )
@@ -108,8 +112,8 @@ def test_every_machine_gets_its_turn_and_no_rule_is_ever_broken(
                 assert sum(other.on == turn.on for other in at_work) <= turn.batch
                 assert turn.on not in running
                 assert turn.on not in done
-            if turn.apart:
-                assert sum(other.apart == turn.apart for other in at_work) == 1
+            for group in {turn.apart, *turn.carries} - {None}:
+                assert sum(group in {other.apart, *other.carries} for other in at_work) == 1
             if turn.last:
                 left = [turns[name] for name in (*waiting, *running)]
                 assert all(other.last for other in left)
@@ -130,6 +134,10 @@ def test_turns_follow_the_inventory(tmp_path: Path) -> None:
         "sidn-demo-02": Turn("sidn-demo-02", None, 3, None, last=True),
         "rep-1": Turn("rep-1", "sidn-demo-02", 3, "sip", last=True),
     }
+    interrupting = turns_of(intent, ["sidn-demo-02", "rep-1"], interrupting=True)
+    assert {name: set(turn.groups) for name, turn in interrupting.items()} == {
+        "sidn-demo-02": {"sip", LXD_HOSTS}, "rep-1": {"sip"},
+    }  # fmt: skip
 
 
 def test_those_left_undone_come_first_and_what_an_undone_host_waits_for(tmp_path: Path) -> None:

@@ -356,6 +356,21 @@ def test_whoever_has_the_work_of_a_partner_that_is_down_is_only_read(
     assert "upgrade c" in fleet.begun
 
 
+@pytest.mark.parametrize("trouble", ["fails", "stopped"])
+def test_a_host_is_not_interrupted_where_it_carries_one_whose_partner_is_not_well(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setitem(JOBS, "reboot", Job(fleet._job("reboot"), changes=True, interrupts=True))
+    fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
+    setattr(fleet, trouble, ("b",))
+    report = fleet.run("upgrade", "reboot")
+    assert booked(report, "upgrade")[HOST] == "ok"
+    assert booked(report, "reboot")[HOST] == "b of its group pair is not well: left alone"
+    assert fleet.undone == {}
+    setattr(fleet, trouble, ())
+    assert booked(fleet.run("upgrade", "reboot"), "reboot")[HOST] == "ok"
+
+
 def test_what_only_reads_neither_waits_for_a_window_nor_changes_what_is_undone(
     fleet: Fleet,
 ) -> None:

@@ -116,12 +116,13 @@ def test_faults_are_told_for_their_container_alone(ten: Ten) -> None:
     for name, phase, told in (
         (no_image, "containers", ("image nowhere is not on this host", f"fetched from {NOWHERE}")),
         (no_mirror, "bootstrap", ("bootstrap stopped: install package tree", "192.168.56.1")),
-        (taken, "bootstrap", (f"{ADDRESSES[taken]} is in use: another machine answers",)),
+        (taken, "containers", (f"{ADDRESSES[taken]} is in use: another machine answers",)),
         (SMALL, "bootstrap", ("bootstrap stopped: install package tree", "space")),
     ):
         assert failures(report, name).keys() == {phase}, failures(report, name)
         for words in told:
             assert words in failures(report, name)[phase], failures(report, name)
+    assert not {no_image, taken} & {n for host in HOSTS for n in ten.left(host).instances}
     assert "Traceback" not in json.dumps(report)
 
 

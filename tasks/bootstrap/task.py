@@ -10,9 +10,9 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts
-from tasks.bootstrap.holder import see_that_it_is_free
 from tasks.bootstrap.network import someone_in
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
+from tasks.containers.holder import see_that_it_is_free, who_has_address_of
 from tasks.controllers.known import letting_in
 from tasks.errors import FleetError, HostKeyError, UnreachableError
 from tasks.facts.machine import (
@@ -28,11 +28,7 @@ from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.shell import Shell
-from tasks.ssh.login import Answer, who_answers
 from tasks.transport import NO_ADDRESS, exec_notes, exec_shell_of, shell_of, ssh_shell_of
-
-#: Seconds for a connection to an address that should be nobody's yet.
-PROBE_DEADLINE = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -120,10 +116,10 @@ class _ContainerBootstrap:
         with ThreadPoolExecutor(1) as pool:
             # side by side with the read: an address that nobody has keeps one waiting
             known = is_known(self.host, self.container)
-            asked = None if known else pool.submit(self._who_answers)
+            asked = None if known else pool.submit(who_has_address_of, self.container)
             facts = self._facts()
         if facts.over != "ssh":
-            answer = asked.result() if asked else self._who_answers()
+            answer = asked.result() if asked else who_has_address_of(self.container)
             if answer:
                 see_that_it_is_free(self.container, facts, answer, self.run)
         return facts
@@ -133,10 +129,6 @@ class _ContainerBootstrap:
         if self.dry and not is_there(self.host):
             return MachineFacts(self.host.name)
         return machine_facts_of(self.host, deadline=self.clock.left, over_exec=True)
-
-    def _who_answers(self) -> Answer | None:
-        ssh = self.container.ssh
-        return who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE)
 
     def _over_ssh(self) -> MachineFacts:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from nornir.core.task import Result, Task
 
 from tasks.bridges.compare import plan_bridges
+from tasks.bridges.earlier import facts_when_settled
 from tasks.bridges.live import Words
 from tasks.bridges.transaction import NetworkChange, OnStage, Stage
 from tasks.facts.host import facts_of
@@ -27,8 +28,9 @@ def configure_bridges(
     All of it is one change: validated elsewhere on the host first, made live with a way back armed
     on the host itself, checked over a new SSH connection to the address that the inventory names,
     and only then confirmed, which makes it permanent. In every other case the host goes back by
-    itself within ``netplan.confirm_seconds``. A netplan file that is not ours is moved away only
-    where the inventory lists it under ``netplan.replaces``.
+    itself within ``netplan.confirm_seconds``; a change that a killed run has left is waited for so
+    long. A netplan file that is not ours is moved away only where the inventory lists it under
+    ``netplan.replaces``.
 
     Arguments:
         dry_run: plan only, whatever Nornir's own setting says.
@@ -39,9 +41,13 @@ def configure_bridges(
     its message says what was tried, what failed and whether it was rolled back.
     """
     wanted = run_of(task).intent.lxd_hosts[task.host.name]
+    dry = task.is_dry_run(dry_run)
 
     def plan(fresh: bool) -> Plan[Words]:
-        return plan_bridges(wanted, facts_of(task.host, fresh=fresh), prune=prune)
+        facts = facts_of(task.host, fresh=fresh)
+        if facts.network_pending and wanted.bridges and not dry:
+            facts = facts_when_settled(task.host, wanted.netplan.confirm_seconds)
+        return plan_bridges(wanted, facts, prune=prune)
 
     def ready() -> None:
         locked = task.host.name in run_of(task).locks

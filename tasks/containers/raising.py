@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from nornir.core.task import Result, Task
 
-from tasks.actual import LxdFacts
+from tasks.actual import LxdFacts, MachineFacts
 from tasks.apply import apply_all
 from tasks.containers.carrying import carry_out, check_sources
 from tasks.containers.departed import plan_departed
+from tasks.containers.holder import see_that_it_is_free, who_has_address_of
 from tasks.containers.plan import plan_container
 from tasks.containers.step import ContainerWrite
 from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
@@ -217,6 +218,7 @@ class _Raising:
         started = time.monotonic()
         try:
             check_sources(self.shared, job.container, job.plan, self.facts)
+            self._see_that_it_may_start(job)
             job.begun = True
             try:
                 self._carry_out(api, job.container, job.plan)
@@ -228,6 +230,16 @@ class _Raising:
             job.error = error
         job.ended = True
         job.seconds = time.monotonic() - started
+
+    def _see_that_it_may_start(self, job: _Job) -> None:
+        """Nobody else has its address: with cloud-init, say, it has it as soon as it runs. So a
+        container that was only called anew in the inventory is not made beside the former one."""
+        starts = any(step.action == "start" for step in job.plan.steps)
+        moves = any(step.action == "move" for step in job.plan.steps)
+        answer = who_has_address_of(job.container) if starts and not moves else None
+        if answer:
+            nothing = MachineFacts(job.container.name)
+            see_that_it_is_free(job.container, nothing, answer, self.shared)
 
     def _finish(self, api: LxdApi, container: Container) -> None:
         """Let LXD end what a killed run left it to do, and do what is then still missing."""

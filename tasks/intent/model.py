@@ -361,11 +361,11 @@ class Maintenance:
     """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
 
     ``canary`` is one that has to go well before others are begun. ``deadline`` are the seconds that
-    an upgrade or a snapshot may take; ``drain`` is what takes a container's work off it before an
-    upgrade and ``undrain`` what gives it back, both of them as often as need be; ``snapshots`` says
-    which of a container's are kept, None that all are; ``failures`` is how many failed machines end
-    the run where this one is among them, None for any number; ``calendar`` is when the machine may
-    be changed.
+    an upgrade, a snapshot or a reboot may take; ``drain`` is what takes a container's work off it
+    before an upgrade and ``undrain`` what gives it back, both of them as often as need be;
+    ``snapshots`` says which of a container's are kept, None that all are; ``failures`` is how many
+    failed machines end the run where this one is among them, None for any number; ``calendar`` is
+    when the machine may be changed.
     """
 
     batch: int = 2

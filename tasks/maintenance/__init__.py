@@ -3,6 +3,7 @@
 from tasks.maintenance.health import check_health
 from tasks.maintenance.jobs import JOBS
 from tasks.maintenance.maintain import maintain
+from tasks.maintenance.reboot import reboot_machine
 from tasks.maintenance.snapshots import prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 
@@ -11,6 +12,7 @@ __all__ = [
     "check_health",
     "maintain",
     "prune_snapshots",
+    "reboot_machine",
     "take_snapshot",
     "upgrade_packages",
 ]

@@ -53,11 +53,12 @@ class Gate:
             if container.apart:
                 self._broken.setdefault(container.apart, container.name)
 
-    def why_left_alone(self, apart: str | None) -> str:
-        """Why the others of an ``apart`` group are not changed; empty where they may be."""
-        if apart not in self._broken:
-            return ""
-        return f"{self._broken[apart]} of its group {apart} is not well: left alone"
+    def why_left_alone(self, *apart: str | None) -> str:
+        """Why the others of these ``apart`` groups are not changed; empty where they may be."""
+        for group in apart:
+            if group in self._broken:
+                return f"{self._broken[group]} of its group {group} is not well: left alone"
+        return ""
 
     def why_late(self) -> str:
         """Why no machine is begun with any more, whatever for; empty where it may be."""

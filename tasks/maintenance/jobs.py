@@ -10,6 +10,8 @@ from nornir.core.task import Result
 
 from tasks.errors import UsageError
 from tasks.maintenance.health import check_health
+from tasks.maintenance.reboot import PHASE as REBOOT
+from tasks.maintenance.reboot import reboot_machine
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 
@@ -19,7 +21,8 @@ class Job:
     """A job: its Nornir task, whether it changes machines, and of which kinds they are.
 
     ``regular`` is one that is done when no job is named, ``risky`` one after whose changes the
-    machine's health is looked at.
+    machine's health is looked at, ``interrupts`` one that takes an LXD host out of service together
+    with all that it carries.
     """
 
     task: Callable[..., Result]
@@ -27,6 +30,7 @@ class Job:
     kinds: frozenset[str] = frozenset({"lxd", "container", "machine"})
     regular: bool = False
     risky: bool = False
+    interrupts: bool = False
 
 
 _CONTAINERS = frozenset({"container"})
@@ -34,6 +38,7 @@ _CONTAINERS = frozenset({"container"})
 JOBS: Mapping[str, Job] = {
     TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
+    REBOOT: Job(reboot_machine, changes=True, risky=True, interrupts=True),
     PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
     "health": Job(check_health, changes=False, regular=True),
 }

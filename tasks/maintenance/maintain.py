@@ -46,11 +46,12 @@ def maintain(
 
     First every LXD host concerned is read (and locked, where a job changes something). Then each
     machine goes through the jobs: on each LXD host at most ``maintenance.batch`` containers at
-    once and the host itself after them, of an ``apart`` group never two at once, the controlling
-    machine last. A machine that a risky job changed is checked for its health; where that or a job
-    fails, the others of its ``apart`` group are left alone. Containers that are stopped, and
-    those of a host that cannot be reached, are skipped; where health is among the jobs, one that
-    is declared running and does not has failed it.
+    once and the host itself after them, of an ``apart`` group never two at once (where a job
+    reboots, an LXD host counts for all that it carries), the controlling machine last. A machine
+    that a risky job changed is checked for its health; where that or a job fails, the others of
+    its ``apart`` group are left alone. Containers that are stopped, and those of a host that
+    cannot be reached, are skipped; where health is among the jobs, one that is declared running
+    and does not has failed it.
 
     No machine is begun to be changed outside its ``maintenance.window``, in its
     ``maintenance.freezes``, or once so many that were begun have failed as one of them declares in
@@ -119,7 +120,13 @@ class _Maintenance:
         if not self.report.locked:
             machines = self._machines_left()
             first = first_of(self.undone, self.changing)
-            turns = turns_of(self.intent, machines, self._controlling(machines), first)
+            turns = turns_of(
+                self.intent,
+                machines,
+                self._controlling(machines),
+                first,
+                interrupting=any(self.jobs[job].interrupts for job in self.changing),
+            )
 
             def go(task: Task) -> Result:
                 return self._visit(task, turns[task.host.name])
@@ -251,7 +258,7 @@ class _Maintenance:
         Not so where another of its ``apart`` group failed, which has to be seen well before it.
         """
         left = {
-            job: [name for name in self.report.hosts if name in self.left[job] and self._well(name)]
+            job: [n for n in self.report.hosts if n in self.left[job] and self._well(n, job)]
             for job in self.changing
         }
         self.report.undone = {job: names for job, names in left.items() if names}
@@ -263,8 +270,11 @@ class _Maintenance:
         except FleetError as error:  # the report of what was done is worth more
             logger.warning("what is undone is not remembered: %s", error)
 
-    def _well(self, name: str) -> bool:
-        return not self.gate.why_left_alone(self.intent.machine(name).apart)
+    def _well(self, name: str, job: str) -> bool:
+        groups = [self.intent.machine(name).apart]
+        if self.jobs[job].interrupts:
+            groups += [container.apart for container in self.intent.containers_on(name)]
+        return not self.gate.why_left_alone(*groups)
 
 
 def why_not(container: Container, facts: HostFacts) -> str:

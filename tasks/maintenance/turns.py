@@ -8,6 +8,10 @@ from dataclasses import dataclass
 
 from tasks.intent.model import Intent
 
+#: What every LXD host counts for where a job takes it out of service: one after the other. No
+#: ``apart`` group is called so.
+LXD_HOSTS = "LXD hosts"
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -16,6 +20,8 @@ class Turn:
     ``on`` is a container's LXD host, ``batch`` how many of its containers an LXD host lets work
     at once, ``apart`` the group of which never two work at once, ``last`` marks the machine that
     the run is controlled from, and its LXD host, ``canary`` one that all others wait for.
+    ``carries`` are the groups of the containers that an LXD host takes out of service, where a job
+    of the run does that, and :data:`LXD_HOSTS`.
     """
 
     name: str
@@ -24,6 +30,12 @@ class Turn:
     apart: str | None = None
     last: bool = False
     canary: bool = False
+    carries: frozenset[str] = frozenset()
+
+    @property
+    def groups(self) -> frozenset[str]:
+        """The ``apart`` groups that lack a member while this one works."""
+        return self.carries | ({self.apart} if self.apart else frozenset())
 
 
 def turns_of(
@@ -31,12 +43,17 @@ def turns_of(
     machines: Iterable[str],
     last: Collection[str] = (),
     undone: Sequence[str] = (),
+    *,
+    interrupting: bool = False,
 ) -> dict[str, Turn]:
     """The turns of ``machines``, those before the others that are to start first.
 
     These are the ``undone`` ones in their order, then the containers that an undone LXD host has to
     wait for. The LXD host of a machine that is ``last`` is last as well. An LXD host is no canary:
     it comes after its containers.
+
+    Arguments:
+        interrupting: a job takes LXD hosts out of service, and what they carry with them.
     """
     last = {*last, *(c.on for c in intent.containers.values() if c.name in last)}
     place = {name: number for number, name in enumerate(undone)}
@@ -47,7 +64,11 @@ def turns_of(
         host = intent.lxd_hosts[on] if on else machine
         canary = machine.maintenance.canary and machine.kind != "lxd" and name not in last
         batch = max(1, host.maintenance.batch)
-        turns[name] = Turn(name, on, batch, machine.apart, name in last, canary)
+        carries = frozenset[str]()
+        if interrupting and machine.kind == "lxd":
+            carried = (c.apart for c in intent.containers_on(name) if c.apart and c.running)
+            carries = frozenset((LXD_HOSTS, *carried))
+        turns[name] = Turn(name, on, batch, machine.apart, name in last, canary, carries)
 
     def urgency(turn: Turn) -> int:
         return place.get(turn.name, len(place) + (turn.on not in place))
@@ -61,19 +82,20 @@ def next_turns(
     """Which of the waiting machines may start now, given those that are at work.
 
     On one LXD host at most ``batch`` containers at once, and the host itself after all of them;
-    of an ``apart`` group one at a time in the whole fleet; all others when the canaries are done;
-    the controlling machine and its host when all others are done. Among those the first that waits
-    starts first. Something starts whenever nothing is running.
+    of an ``apart`` group one at a time in the whole fleet, where an LXD host counts for all that
+    it carries; all others when the canaries are done; the controlling machine and its host when all
+    others are done. Among those the first that waits starts first. Something starts whenever
+    nothing is running.
     """
     left = [turns[name] for name in (*waiting, *running)]
     carrying = {turn.on for turn in left}
     others_left = any(not turn.last for turn in left)
     canaries_left = any(turn.canary for turn in left)
     busy = Counter(turns[name].on for name in running)
-    apart = {turns[name].apart for name in running}
+    apart = {group for name in running for group in turns[name].groups}
     chosen = []
     for turn in (turns[name] for name in waiting):
-        if (turn.last and others_left) or (turn.apart and turn.apart in apart):
+        if (turn.last and others_left) or turn.groups & apart:
             continue
         if canaries_left and not turn.canary:
             continue
@@ -81,5 +103,5 @@ def next_turns(
             continue
         chosen.append(turn.name)
         busy[turn.on] += 1
-        apart.add(turn.apart)
+        apart |= turn.groups
     return chosen

@@ -54,6 +54,8 @@ def visit(
         changing = changes and job.changes
         if changing and not stop.is_set():
             closed = closed or (gate.why_not_now if begun else gate.why_not_begin)(turn.name)
+            if job.interrupts:
+                closed = closed or gate.why_left_alone(*sorted(turn.carries))
             if closed:
                 left.append(name)
                 report.add(turn.name, record(name, "skipped", message=closed))

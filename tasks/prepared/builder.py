@@ -13,6 +13,7 @@ from nornir.core.inventory import Host
 from tasks.actual import MachineFacts
 from tasks.bootstrap.network import network_files
 from tasks.bootstrap.plan import plan_bootstrap
+from tasks.containers.holder import who_has_address_of
 from tasks.containers.step import ContainerWrite
 from tasks.containers.wanted import wanted_config, wanted_devices
 from tasks.containers.writes import change_state, create, stop, wait_until_idle
@@ -28,7 +29,6 @@ from tasks.plan import Plan, Step
 from tasks.prepared.plan import BUILDER
 from tasks.run import run_of
 from tasks.shell import Shell
-from tasks.ssh.login import who_answers
 from tasks.transport import instance_shell
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 #: Seconds for packing a container's file system into an image.
 PUBLISH_DEADLINE = 600.0
-#: Seconds for an answer from an address that should be nobody's yet.
-PROBE_DEADLINE = 1.0
 FORCED_STOP = {"action": "stop", "force": True, "timeout": 30}
 
 
@@ -89,10 +87,9 @@ def delete_builder(api: LxdApi, name: str) -> None:
 
 
 def _see_that_nobody_has(container: Container) -> None:
-    ssh = container.ssh
-    if ssh.hostname and who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE):
+    if who_has_address_of(container):
         raise FleetError(
-            f"{ssh.hostname}, the address of {container.name}, answers already",
+            f"{container.ssh.hostname}, the address of {container.name}, answers already",
             where=container.name,
             remedy="find the machine that has it, and give one of the two another address",
         )

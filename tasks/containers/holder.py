@@ -1,4 +1,5 @@
-"""Who has the address that a container is to get: nobody else, or it is not bootstrapped."""
+"""Who has the address that a container is to get: nobody else, or it is neither made, started nor
+bootstrapped."""
 
 from __future__ import annotations
 
@@ -9,7 +10,18 @@ from tasks.errors import FleetError
 from tasks.intent.model import Container, Intent
 from tasks.run import Run
 from tasks.ssh.host_keys import machine_of
-from tasks.ssh.login import Answer
+from tasks.ssh.login import Answer, who_answers
+
+#: Seconds for a connection to an address that should be nobody's yet.
+PROBE_DEADLINE = 1.0
+
+
+def who_has_address_of(container: Container) -> Answer | None:
+    """Who answers at a container's address; None where nobody does, not in time, or it has none."""
+    ssh = container.ssh
+    if not ssh.hostname:
+        return None
+    return who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE)
 
 
 def see_that_it_is_free(
