@@ -16,6 +16,7 @@ from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.maintenance import (
     check_health,
+    find_drift,
     maintain,
     prune_snapshots,
     take_snapshot,
@@ -37,6 +38,7 @@ __all__ = (
     "compare_profiles",
     "configure_bridges",
     "configure_system",
+    "find_drift",
     "fleet_picture",
     "gather_facts",
     "identify_controller",

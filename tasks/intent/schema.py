@@ -186,7 +186,7 @@ COMMON: Mapping[str, Value] = {
         {
             "wheels": FILE_PATH,
             "maintain": CRON_SCHEDULE,
-            "jobs": ListOf(choice("snapshot", "upgrade", "prune-snapshots", "health")),
+            "jobs": ListOf(choice("snapshot", "upgrade", "prune-snapshots", "health", "drift")),
         }
     ),
     "images": MapOf(

@@ -1,5 +1,6 @@
 """Regular upkeep: the jobs, each a task of its own, and the order in which a fleet gets them."""
 
+from tasks.maintenance.drift import find_drift
 from tasks.maintenance.health import check_health
 from tasks.maintenance.jobs import JOBS
 from tasks.maintenance.maintain import maintain
@@ -9,6 +10,7 @@ from tasks.maintenance.upgrade import upgrade_packages
 __all__ = [
     "JOBS",
     "check_health",
+    "find_drift",
     "maintain",
     "prune_snapshots",
     "take_snapshot",

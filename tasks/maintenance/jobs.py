@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from nornir.core.task import Result
 
 from tasks.errors import UsageError
+from tasks.maintenance.drift import PHASE as DRIFT
+from tasks.maintenance.drift import find_drift
 from tasks.maintenance.health import check_health
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
@@ -19,7 +21,8 @@ class Job:
     """A job: its Nornir task, whether it changes machines, and of which kinds they are.
 
     ``regular`` is one that is done when no job is named, ``risky`` one after whose changes the
-    machine's health is looked at.
+    machine's health is looked at, ``after`` one that has to do with other machines as well: it is
+    done once all of them had their turns.
     """
 
     task: Callable[..., Result]
@@ -27,6 +30,7 @@ class Job:
     kinds: frozenset[str] = frozenset({"lxd", "container", "machine"})
     regular: bool = False
     risky: bool = False
+    after: bool = False
 
 
 _CONTAINERS = frozenset({"container"})
@@ -36,6 +40,7 @@ JOBS: Mapping[str, Job] = {
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
     PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
     "health": Job(check_health, changes=False, regular=True),
+    DRIFT: Job(find_drift, changes=False, after=True),
 }
 
 #: What is done when no job is named.
