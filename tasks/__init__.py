@@ -19,6 +19,8 @@ from tasks.maintenance import (
     find_drift,
     maintain,
     prune_snapshots,
+    refresh_images,
+    renew_certificates,
     take_snapshot,
     upgrade_packages,
 )
@@ -49,6 +51,8 @@ __all__ = (
     "provision",
     "prune_snapshots",
     "raise_containers",
+    "refresh_images",
+    "renew_certificates",
     "setup_lxd",
     "sync_images",
     "sync_profiles",

@@ -53,7 +53,8 @@ class Run:
     reason. ``no_images`` says why an LXD host has not got an image, by host and alias.
     ``controllers`` are the machines that manage the fleet themselves, as far as they were read.
     ``drift`` is what a dry run of provision found, by machine, once it was asked for; ``comparing``
-    is the lock under which it is made.
+    is the lock under which it is made. ``renewing`` is that under which certificates are renewed,
+    since that concerns all LXD hosts.
     """
 
     intent: Intent
@@ -78,6 +79,7 @@ class Run:
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
     comparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    renewing: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)

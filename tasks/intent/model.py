@@ -342,7 +342,8 @@ class Maintenance:
     """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
 
     ``deadline`` are the seconds that an upgrade or a snapshot may take; ``snapshots`` says which of
-    a container's are kept, None that all are; ``failures`` is how many failed machines end the run
+    a container's are kept, None that all are; ``certificates`` are the days that a certificate of
+    an LXD host has to have left; ``failures`` is how many failed machines end the run
     where this one is among them, None for any number; ``calendar`` is when the machine may be
     changed.
     """
@@ -350,6 +351,7 @@ class Maintenance:
     batch: int = 2
     deadline: float = 900.0
     snapshots: Retention | None = None
+    certificates: int = 30
     failures: int | None = None
     calendar: Calendar = field(default_factory=Calendar)
 

@@ -143,6 +143,17 @@ _CONFIGURE = Table(
     }
 )
 
+#: What cron may have ``maintain`` do, as :data:`tasks.maintenance.JOBS` has it.
+MAINTENANCE_JOBS = (
+    "snapshot",
+    "upgrade",
+    "prune-snapshots",
+    "images",
+    "health",
+    "certificates",
+    "drift",
+)
+
 COMMON: Mapping[str, Value] = {
     "site": WORD,
     "management": OrNull(NETWORK),
@@ -175,6 +186,7 @@ COMMON: Mapping[str, Value] = {
                     }
                 )
             ),
+            "certificates": integer(1, 365, "a number of days"),
             "failures": OrNull(integer(1, 1000, "a number of machines")),
             "window": OrNull(OneOrMore(WINDOW)),
             "freezes": ListOf(FREEZE),
@@ -186,7 +198,7 @@ COMMON: Mapping[str, Value] = {
         {
             "wheels": FILE_PATH,
             "maintain": CRON_SCHEDULE,
-            "jobs": ListOf(choice("snapshot", "upgrade", "prune-snapshots", "health", "drift")),
+            "jobs": ListOf(choice(*MAINTENANCE_JOBS)),
         }
     ),
     "images": MapOf(

@@ -9,9 +9,13 @@ from difflib import get_close_matches
 from nornir.core.task import Result
 
 from tasks.errors import UsageError
+from tasks.maintenance.certificates import PHASE as CERTIFICATES
+from tasks.maintenance.certificates import renew_certificates
 from tasks.maintenance.drift import PHASE as DRIFT
 from tasks.maintenance.drift import find_drift
 from tasks.maintenance.health import check_health
+from tasks.maintenance.images import PHASE as IMAGES
+from tasks.maintenance.images import refresh_images
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 
@@ -34,12 +38,15 @@ class Job:
 
 
 _CONTAINERS = frozenset({"container"})
+_LXD_HOSTS = frozenset({"lxd"})
 
 JOBS: Mapping[str, Job] = {
     TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
     PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
+    IMAGES: Job(refresh_images, changes=True, kinds=_LXD_HOSTS),
     "health": Job(check_health, changes=False, regular=True),
+    CERTIFICATES: Job(renew_certificates, changes=True, kinds=_LXD_HOSTS, regular=True, after=True),
     DRIFT: Job(find_drift, changes=False, after=True),
 }
 
