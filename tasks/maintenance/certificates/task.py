@@ -70,7 +70,7 @@ def renew_certificates(task: Task, dry_run: bool | None = None) -> Result:
     soon, or has expired, and was not, or too late, renewed. Errors are in it, never raised.
     """
     with run_of(task).renewing:  # it writes on the other hosts as well
-        return _Certificates(task.host).converge(task, dry_run)
+        return _Certificates(task.host).result(task, dry_run)
 
 
 class _Certificates:
@@ -83,8 +83,9 @@ class _Certificates:
         self.life = Lifetime(clock(), self.wanted.maintenance.certificates)
         self.flaws: list[str] | None = None
 
-    def converge(self, task: Task, dry_run: bool | None) -> Result:
-        result = converge(
+    def result(self, task: Task, dry_run: bool | None) -> Result:
+        """Renew what ends soon; failed with all that is wrong besides."""
+        done = converge(
             task,
             PHASE,
             plan=self._plan,
@@ -92,15 +93,18 @@ class _Certificates:
             dry_run=dry_run,
             ready=lambda: lock_host(self.host),
         )
-        entry = result.result
+        entry = done.result
         if self.flaws and entry["status"] in ("ok", "changed"):
             said = "; ".join((*self.flaws, *entry["notes"]))
             entry = {**entry, "status": "failed", "message": f"{self.host.name}: {said}"}
         return result_of(task, entry)
 
     def _plan(self, fresh: bool) -> Plan[RenewalWrite]:
-        peers = _peers(self.run, self.host, fresh=fresh)
-        actual = peers.facts[self.host.name]
+        actual = facts_of(self.host, fresh=fresh)
+        answering(self.host.name, actual.lxd)
+        if not actual.lxd.running:
+            return Plan(reason="its LXD is not set up")
+        peers = self._peers(fresh=fresh)
         owned = list(self._owned(peers))
         steps, wrong = plan_renewal(owned, peers, self.life)
         flaws = [*foreign_flaws(actual, _looked_at(self.run, peers), self.life), *wrong]
@@ -112,8 +116,32 @@ class _Certificates:
         reason = "" if steps else "".join(first_to_end(seen, self.life))
         return Plan(tuple(steps), reason=reason)
 
+    def _peers(self, *, fresh: bool = False) -> Peers:
+        """The fleet's LXD hosts as read, or read again; those that were not yet are read only where
+        there is something to renew, which they have to know of."""
+        run = self.run
+        candidates = (*_of_users(run, self.wanted), *_of_controller(run))
+        renews = any(one.successor or self.life.ends_soon(one.pem) for one in candidates)
+        facts: dict[str, HostFacts] = {}
+        closed: dict[str, str] = {}
+        for name in run.intent.lxd_hosts:
+            if not renews and name not in run.facts:
+                continue
+            again = fresh and name in run.facts and name != self.host.name
+            with suppress(FleetError):  # its own failure; it is not in the facts then
+                facts[name] = facts_of(run.hosts[name], fresh=again)
+            if name not in facts:
+                closed[name] = "unreachable" if name in run.unreachable else "not read"
+            elif not facts[name].lxd.running:
+                lxd = facts.pop(name).lxd
+                if lxd.problem:  # where LXD was never started nobody is let in yet
+                    closed[name] = "its LXD does not answer"
+            elif name not in run.selected:
+                closed[name] = "not among what was selected"
+        return Peers(facts, closed)
+
     def _owned(self, peers: Peers) -> Iterator[Owned]:
-        yield from _of_users(self.run, self.wanted, peers.facts[self.host.name])
+        yield from _of_users(self.run, self.wanted)
         first = next((h for h in self.run.intent.lxd_hosts if h in peers.open()), None)
         if first == self.host.name:
             yield from _of_controller(self.run)
@@ -122,7 +150,7 @@ class _Certificates:
         writes = [step.write for step in planned.steps]
         renewals = [write for write in writes if isinstance(write, Renew)]
         owned = [renewal.owned for renewal in renewals]
-        peers = _peers(self.run, self.host, fresh=False)
+        peers = self._peers()
         successors = make_successors(self.host, self.run, owned)
         for name in peers.open() if successors else ():
             trust(self.run.hosts[name], successors)
@@ -140,28 +168,8 @@ class _Certificates:
                     let_go(self.run.hosts[name], write.name, former)
 
 
-def _peers(run: Run, host: Host, *, fresh: bool) -> Peers:
-    """The fleet's LXD hosts as read, or read again; the host itself has to be."""
-    facts = {host.name: facts_of(host, fresh=fresh)}
-    answering(host.name, facts[host.name].lxd)
-    closed: dict[str, str] = {}
-    for name in run.intent.lxd_hosts:
-        if name == host.name:
-            continue
-        with suppress(FleetError):  # its own failure; it is not in the facts then
-            facts[name] = facts_of(run.hosts[name], fresh=fresh and name in run.facts)
-        if name not in facts:
-            closed[name] = "unreachable" if name in run.unreachable else "not read"
-        elif not facts[name].lxd.running:
-            lxd = facts.pop(name).lxd
-            if lxd.problem:  # where LXD was never started nobody is let in yet
-                closed[name] = "its LXD does not answer"
-        elif name not in run.selected:
-            closed[name] = "not among what was selected"
-    return Peers(facts, closed)
-
-
-def _of_users(run: Run, wanted: LxdHost, actual: HostFacts) -> Iterator[Owned]:
+def _of_users(run: Run, wanted: LxdHost) -> Iterator[Owned]:
+    actual = run.facts[wanted.name]
     for user in wanted.client_users:
         folder = actual.clients.get(user)
         if folder is None or folder.certificate is None:
