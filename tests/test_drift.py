@@ -169,6 +169,23 @@ def test_machines_of_a_host_that_is_not_read_are_skipped(
     assert answers == []
 
 
+def test_a_machine_that_no_job_has_to_do_with_is_left_out(
+    answers: list[Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(task: Task) -> Result:
+        return Result(host=task.host, result=record("certificates", "ok"))
+
+    kinds = JOBS["certificates"].kinds
+    monkeypatch.setitem(JOBS, "certificates", Job(found, changes=False, kinds=kinds, after=True))
+    nr = fleet_of(tmp_path, container_of("web", "192.0.2.1"))
+    assert booked(maintain(nr, ["certificates"])) == {
+        HOST: [("check", "ok"), ("certificates", "ok")],
+        "web": [("check", "skipped")],
+    }
+    both = maintain(fleet_of(tmp_path, container_of("web", "192.0.2.1")), ["certificates", "drift"])
+    assert booked(both)["web"] == [("drift", "failed")]
+
+
 def test_the_twin_shares_connections_facts_and_the_count_of_exchanges(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tasks import gather_facts
 from tasks.images import sync_images
+from tasks.images.copying import copy_image
 from tasks.intent.model import Container, Image, Profile
 from tasks.maintenance import refresh_images
 from tasks.outcome import Record
@@ -148,3 +149,33 @@ def test_one_that_cannot_be_refreshed_leaves_the_others_and_what_it_has(
         fleet.close()
     assert (record["status"], record["changed"], record["steps"]) == ("failed", False, [])
     assert "image obj-streamed cannot be refreshed" in record["message"]
+
+
+def test_a_copy_follows_what_lxd_itself_has_refreshed_also_after_a_run_killed_in_between(
+    objects: ObjectFleet, tmp_path: Path
+) -> None:
+    old, new = tiny_image(tmp_path / "one", "one"), tiny_image(tmp_path / "two", "two")
+    with simplestreams_server(tmp_path, old) as server:
+        declared = Image("obj-streamed", server=server, alias="obj/1")
+        fleet = objects.open(declared)
+        do_all(fleet, sync_images)
+        downloader = fleet.run.fetched["obj-streamed"][0]
+        copier = next(host for host in HOSTS if host != downloader)
+        serve_image(tmp_path, new, "20260201_0000")
+        objects.shell(downloader, f"{FORGET_LIST}; lxc image refresh obj-streamed")
+        # as a run leaves it that was killed between the copy and its alias
+        copy_image(fleet.run.hosts[copier], downloader, str(fingerprint_of(new)))
+        fleet.close()
+        assert images(objects, copier) == {
+            fingerprint_of(old): ["obj-streamed"],
+            fingerprint_of(new): [],
+        }
+        done = once(objects, declared)
+        assert (done[downloader]["status"], done[downloader]["steps"]) == ("ok", [])
+        assert told(done[copier]) == [
+            "update image obj-streamed",
+            f"delete image {str(fingerprint_of(old))[:12]}",
+        ]
+        assert images(objects, copier) == {fingerprint_of(new): ["obj-streamed"]}
+        again = once(objects, declared)
+        assert [record["status"] for record in again.values()] == ["ok", "ok"]

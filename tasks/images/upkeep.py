@@ -52,8 +52,13 @@ def plan_upkeep(
         elif asked[name][1] != target:
             there, now = asked[name]
             steps.append(bring("fetch", image, now, target, facts, source=there))
-    moving = [step for step in steps if step.write.method == "fetch"]
-    steps += [deletion(fingerprint) for fingerprint in unused(host, facts, moving, derived)]
+    moving = [step for step in steps if step.write.method != "refresh"]
+    brought = {step.write.fingerprint for step in moving}
+    steps += [
+        deletion(fingerprint)
+        for fingerprint in unused(host, facts, moving, derived)
+        if fingerprint not in brought
+    ]
     reason = "" if steps else "no newer images, and none that is not needed"
     return Plan(tuple(steps), reason=reason)
 

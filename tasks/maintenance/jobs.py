@@ -40,6 +40,8 @@ class Job:
 _CONTAINERS = frozenset({"container"})
 _LXD_HOSTS = frozenset({"lxd"})
 
+# Not regular is what takes something away, which is never implied, and what only some want to wait
+# for; certificates are what nobody looks at until nothing works any more, and cost nothing to read.
 JOBS: Mapping[str, Job] = {
     TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),

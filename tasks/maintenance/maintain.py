@@ -25,7 +25,7 @@ from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
 from tasks.run import run_of
 from tasks.transport import lock_host
-from tasks.walk import Leg, walk
+from tasks.walk import NOTHING_TO_DO, Leg, walk
 from tasks.waves import in_waves
 
 logger = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ class _Maintenance:
                 self._turns()
             for name, job in self.jobs_after.items():
                 self._after(name, job)
+            self._book_the_rest()
             if self.changing:
                 self._remember()
         for name, host in self.report.hosts.items():
@@ -158,6 +159,12 @@ class _Maintenance:
             return self._visit(task, Turn(task.host.name), {name: job})
 
         self._run_on(machines, self.nr, go)
+
+    def _book_the_rest(self) -> None:
+        """Say of the machines that no job of this run has to do with that they were left out."""
+        for name, host in self.report.hosts.items():
+            if name in self.shared.selected and not host.phases:
+                self.report.add(name, record("check", "skipped", message=NOTHING_TO_DO))
 
     def _is_read(self, name: str) -> bool:
         """Whether the LXD host that a machine is, or is on, was read; any other needs none."""
