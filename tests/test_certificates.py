@@ -263,6 +263,14 @@ class TestOnHost:
         assert (folder / "client.crt").read_text() == new
         assert (folder / "client.crt").stat().st_mode & 0o777 == 0o600
 
+    def test_a_key_that_is_none_leaves_nothing(self, folder: Path) -> None:
+        (folder / "client.key").write_text("-----BEGIN PRIVATE KEY-----\nsecret\n")
+        made = self.run("make", "root")
+        assert made.returncode != 0
+        assert made.stdout == ""
+        assert "secret" not in made.stderr
+        assert sorted(path.name for path in folder.iterdir()) == ["client.crt", "client.key"]
+
     def test_one_of_another_key_is_not_brought_into_use(self, folder: Path) -> None:
         before = (folder / "client.crt").read_text()
         (folder / "client.crt.next").write_text(make_client_certificate()[0])

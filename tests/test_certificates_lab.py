@@ -182,6 +182,12 @@ def test_those_that_end_soon_are_renewed_and_no_moment_is_without_access(mesh: M
     with asked_all_the_time(mesh) as answers:
         status, report = maintain(mesh)
     assert (status, steps(report)) == (0, {FIRST: wanted}), messages(report, FIRST)
+    # lock, read, make, trust, use, ask all remotes, let go, read again
+    assert report["hosts"][FIRST]["exchanges"]["execs"] == 8
+    # lock, read, trust, let go, read again
+    for name in (SECOND, THIRD):
+        assert report["hosts"][name]["exchanges"]["execs"] == 5
+    assert [report["hosts"][name]["exchanges"]["requests"] for name in HOSTS] == [1, 1, 1]
     assert len(answers) > 4
     assert all(answers)
     diffs = [[p["diff"] for p in each["hosts"][FIRST]["phases"]] for each in (dry, report)]

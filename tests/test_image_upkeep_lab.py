@@ -142,7 +142,8 @@ def test_one_that_cannot_be_refreshed_leaves_the_others_and_what_it_has(
         declared = Image("obj-streamed", server=server, alias="obj/1")
         fleet = objects.open(declared)
         assert fleet.do(sync_images).changed
-        fleet.forget()
+        fleet.close()
+        fleet = objects.open(declared)
         fleet.do(gather_facts)
         objects.shell(FIRST, f"lxc image delete {fingerprint_of(image)}")
         record = fleet.do(refresh_images).result

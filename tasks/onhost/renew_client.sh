@@ -46,7 +46,10 @@ use='
 
 while [ $# -gt 1 ]; do
     case $1 in
-    make) printf '%s %s\n' "$2" "$(in_folder "$2" "$make" "$2" "$(hostname)")" ;;
+    make)
+        made=$(in_folder "$2" "$make" "$2" "$(hostname)")
+        printf '%s %s\n' "$2" "$made"
+        ;;
     use) in_folder "$2" "$use" ;;
     *) echo "unknown word $1" >&2 && exit 1 ;;
     esac

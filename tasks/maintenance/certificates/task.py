@@ -157,15 +157,13 @@ class _Certificates:
         used = [renewal.owned for renewal in renewals if renewal.use]
         if used:
             use_successors(self.host, self.run, used)
-        for one in used:
-            new = replace(one, pem=successors[one.name], beside=None)
-            # the one that was in use until now is trusted where any former one is
-            for name, fingerprints in former_of(new, peers).items():
-                let_go(self.run.hosts[name], one.name, fingerprints)
-        for write in writes:
-            if isinstance(write, LetGo):
-                for name, former in write.former.items():
-                    let_go(self.run.hosts[name], write.name, former)
+        # what was in use until now is a former one of what is in use now
+        now = [replace(one, pem=successors[one.name], beside=None) for one in used]
+        going = [LetGo(one.name, former_of(one, peers)) for one in now]
+        going += [write for write in writes if isinstance(write, LetGo)]
+        for name in peers.open():
+            former = [(go.name, fp) for go in going for fp in go.former.get(name, ())]
+            let_go(self.run.hosts[name], former)
 
 
 def _of_users(run: Run, wanted: LxdHost) -> Iterator[Owned]:

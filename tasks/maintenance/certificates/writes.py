@@ -67,12 +67,12 @@ def trust(host: Host, successors: dict[str, str]) -> None:
     _write(host, lines, "trusting new client certificates")
 
 
-def let_go(host: Host, name: str, fingerprints: Iterable[str]) -> None:
-    """Have an LXD host trust former certificates of that name no more."""
+def let_go(host: Host, former: Iterable[tuple[str, str]]) -> None:
+    """Have an LXD host trust former certificates no more, each a name and a fingerprint."""
     lines = []
-    for fingerprint in fingerprints:
+    for name, fingerprint in former:
         lines += [f"untrust {fingerprint}", f"forget {trust_line(name, fingerprint)}"]
-    _write(host, lines, f"letting go of former certificates of {name}")
+    _write(host, lines, "letting go of former client certificates")
 
 
 def _write(host: Host, lines: Sequence[str], what: str) -> None:
