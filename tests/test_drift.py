@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import UnreachableError
+from tasks.intent.model import Maintenance
+from tasks.intent.windows import Calendar, Freeze
 from tasks.maintenance import find_drift
 from tasks.maintenance.drift import FEW, summary_of
 from tasks.maintenance.jobs import JOBS, Job
@@ -184,6 +187,29 @@ def test_a_machine_that_no_job_has_to_do_with_is_left_out(
     }
     both = maintain(fleet_of(tmp_path, container_of("web", "192.0.2.1")), ["certificates", "drift"])
     assert booked(both)["web"] == [("drift", "failed")]
+
+
+def test_what_comes_after_the_turns_keeps_to_the_calendar_and_is_remembered(
+    answers: list[Report], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def renewed(task: Task) -> Result:
+        return Result(host=task.host, result=record("certificates", "ok"))
+
+    kinds = JOBS["certificates"].kinds
+    monkeypatch.setitem(JOBS, "certificates", Job(renewed, changes=True, kinds=kinds, after=True))
+    frozen = Maintenance(calendar=Calendar(freezes=(Freeze(date(2000, 1, 1), date(2100, 1, 1)),)))
+    nr = fleet_of(tmp_path, host_of(maintenance=frozen))
+    report = maintain(nr, ["certificates", "drift"])
+    assert booked(report)[HOST] == [("check", "ok"), ("certificates", "skipped"), ("drift", "ok")]
+    assert report.undone == run_of(nr).state.undone() == {"certificates": [HOST]}
+    again = maintain(fleet_of(tmp_path, host_of(maintenance=frozen)), ["certificates"], now=True)
+    assert booked(again)[HOST] == [("check", "ok"), ("certificates", "ok")]
+    assert run_of(nr).state.undone() == {}
+
+
+def test_after_the_time_limit_it_is_left_out(answers: list[Report], tmp_path: Path) -> None:
+    report = maintain(fleet_of(tmp_path, host_of()), ["drift"], time_limit=0)
+    assert (report.out_of_time, report.exit_status(), answers) == (True, 1, [])
 
 
 def test_the_twin_shares_connections_facts_and_the_count_of_exchanges(

@@ -10,7 +10,8 @@ from tasks.actual import HostFacts
 from tasks.certificate import expiry_of
 from tasks.ownership import CONTROLLER, trust_line
 
-#: Where the one and the other package keep LXD's own, and how the daemon alone starts anew.
+#: Where the one and the other package keep LXD's own, and how the daemon alone starts anew, which
+#: makes what it lacks then (LXD, "Daemon behavior"); there is no command for it (lxd#14465).
 _FOLDERS = {"deb": "/var/lib/lxd", "snap": "/var/snap/lxd/common/lxd"}
 _RESTARTS = {"deb": "systemctl restart lxd", "snap": "systemctl reload snap.lxd.daemon"}
 
