@@ -174,10 +174,10 @@ def test_one_that_somebody_else_has_had_trusted_is_nobodys_business() -> None:
 
 def test_what_was_looked_at_and_ends_first() -> None:
     named = [("one", certificate("one", 300.5, "one")), ("two", certificate("two", 20.5, "two"))]
-    assert list(first_to_end(named, LIFE)) == [
+    assert first_to_end(named, LIFE) == (
         "2 certificates looked at, the first to end: two, which expires in 20 days, on 2026-12-18"
-    ]
-    assert list(first_to_end([], LIFE)) == []
+    )
+    assert first_to_end([], LIFE) == "no certificates"
 
 
 def test_a_renewed_certificate_is_of_the_same_key_and_later() -> None:

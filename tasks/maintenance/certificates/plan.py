@@ -9,7 +9,7 @@ key and not in use any more is let go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.actual import HostFacts
@@ -168,11 +168,10 @@ def _let_go(one: Owned, former: Mapping[str, Sequence[str]]) -> Step[RenewalWrit
     )
 
 
-def first_to_end(named: Sequence[tuple[str, str]], life: Lifetime) -> Iterator[str]:
+def first_to_end(named: Sequence[tuple[str, str]], life: Lifetime) -> str:
     """How many certificates were looked at and which of them ends first, in words."""
-    if named:
-        what, pem = min(named, key=lambda each: life.days(each[1]))
-        yield (
-            f"{len(named)} certificate{'' if len(named) == 1 else 's'} looked at, the first to "
-            f"end: {what}, which {life.told(pem)}"
-        )
+    if not named:
+        return "no certificates"
+    what, pem = min(named, key=lambda each: life.days(each[1]))
+    many = f"{len(named)} certificate{'' if len(named) == 1 else 's'}"
+    return f"{many} looked at, the first to end: {what}, which {life.told(pem)}"

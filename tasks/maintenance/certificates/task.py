@@ -60,8 +60,8 @@ def renew_certificates(task: Task, dry_run: bool | None = None) -> Result:
     moment without access, and a run that is killed is finished by the next one. While an LXD host
     cannot be told, the one in use stays, unless it has expired.
 
-    LXD's own certificate and those of other controllers are only looked at. What costs nothing is
-    read: all of it is in the one read of each LXD host.
+    LXD's own certificate and those of other controllers are only looked at. All of it is in the one
+    read of each LXD host.
 
     Arguments:
         dry_run: overrides Nornir's own dry run.
@@ -94,9 +94,10 @@ class _Certificates:
             ready=lambda: lock_host(self.host),
         )
         entry = done.result
-        if self.flaws and entry["status"] in ("ok", "changed"):
-            said = "; ".join((*self.flaws, *entry["notes"]))
-            entry = {**entry, "status": "failed", "message": f"{self.host.name}: {said}"}
+        if self.flaws:
+            error = [entry["message"]] if entry["status"] == "failed" else []
+            said = "; ".join((*error, *self.flaws))
+            entry = {**entry, "status": "failed", "message": said}
         return result_of(task, entry)
 
     def _plan(self, fresh: bool) -> Plan[RenewalWrite]:
@@ -113,7 +114,7 @@ class _Certificates:
         seen = [(one.what, one.pem) for one in owned]
         if actual.lxd.certificate:
             seen.append(("its server's", actual.lxd.certificate))
-        reason = "" if steps else "".join(first_to_end(seen, self.life))
+        reason = "" if steps else first_to_end(seen, self.life)
         return Plan(tuple(steps), reason=reason)
 
     def _peers(self, *, fresh: bool = False) -> Peers:
