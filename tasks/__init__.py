@@ -16,9 +16,12 @@ from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.maintenance import (
     check_health,
+    find_drift,
     maintain,
     prune_snapshots,
     reboot_machine,
+    refresh_images,
+    renew_certificates,
     take_snapshot,
     upgrade_packages,
 )
@@ -38,6 +41,7 @@ __all__ = (
     "compare_profiles",
     "configure_bridges",
     "configure_system",
+    "find_drift",
     "fleet_picture",
     "gather_facts",
     "identify_controller",
@@ -49,6 +53,8 @@ __all__ = (
     "prune_snapshots",
     "raise_containers",
     "reboot_machine",
+    "refresh_images",
+    "renew_certificates",
     "setup_lxd",
     "sync_images",
     "sync_profiles",

@@ -47,12 +47,17 @@ class LiveRoute:
 
 @dataclass(frozen=True)
 class ClientFolder:
-    """The folder of one Unix user's LXD client: remotes, pinned certificates, own certificate."""
+    """The folder of one Unix user's LXD client: remotes, pinned certificates, own certificate.
+
+    ``next_certificate`` is one beside its own, which is to follow it (see
+    :mod:`tasks.maintenance.certificates.plan`).
+    """
 
     user: str
     path: str
     config: str = ""
     certificate: str | None = None
+    next_certificate: str | None = None
     server_certificates: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,4 +1,4 @@
-"""The controller's client certificate, with which LXD knows it."""
+"""Certificates: the controller's own, with which LXD knows it, and what can be read of any."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tasks.errors import FleetError
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 #: As long as LXD's own client makes its certificates valid.
 LIFETIME = datetime.timedelta(days=3650)
@@ -48,15 +52,22 @@ def read_client_certificate(certificate: Path, key: Path) -> ClientCertificate:
         ) from None
 
 
-def make_client_certificate() -> tuple[str, str]:
-    """A new certificate and key as PEM: self-signed ECDSA P-384, what ``lxc`` itself makes."""
-    # only a controller's first run needs it, and it takes its time to import
+def make_client_certificate(key_pem: str | None = None) -> tuple[str, str]:
+    """A new certificate and key as PEM: self-signed ECDSA P-384, what ``lxc`` itself makes.
+
+    With ``key_pem`` it is a new certificate of that key, which may be of any kind.
+    """
+    # only a controller's first run and a renewal need it, and it takes its time to import
     from cryptography import x509  # noqa: PLC0415
     from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID  # noqa: PLC0415
 
-    key = ec.generate_private_key(ec.SECP384R1())
+    key: Any
+    if key_pem is None:
+        key = ec.generate_private_key(ec.SECP384R1())
+    else:
+        key = serialization.load_pem_private_key(key_pem.encode(), password=None)
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "nornir-lxd-fleet"),
@@ -83,3 +94,39 @@ def make_client_certificate() -> tuple[str, str]:
         serialization.NoEncryption(),
     ).decode()
     return certificate_pem, key_pem
+
+
+def expiry_of(pem: str) -> datetime.datetime:
+    """The moment after which a certificate is no longer valid, the first one's of several.
+
+    Raises :class:`ValueError` where there is none.
+    """
+    return _parsed(pem).not_valid_after_utc
+
+
+def same_key(one: str, other: str) -> bool:
+    """Whether two certificates are of the same key: whoever holds one of them holds both.
+
+    What is no certificate is of no key.
+    """
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see above
+
+    try:
+        keys = [
+            _parsed(pem)
+            .public_key()
+            .public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            for pem in (one, other)
+        ]
+    except ValueError:
+        return False
+    return keys[0] == keys[1]
+
+
+def _parsed(pem: str) -> x509.Certificate:
+    from cryptography import x509  # noqa: PLC0415 - see above
+
+    first = pem[max(pem.find(BEGIN), 0) :].partition(END)
+    return x509.load_pem_x509_certificate("".join(first[:2]).encode())

@@ -7,7 +7,9 @@ a config key, images as a property.
 A copy takes the mark along (``lxc copy``, ``lxc profile copy``, ``lxc image copy``), and a copy is
 an operator's. So the mark's value is what the copy has not: the object's own name. An image has no
 name of its own, its fingerprint and even its aliases are the same wherever it is copied to: its
-mark is the LXD host that it was brought to.
+mark is the LXD host that it was brought to. Where LXD itself brings a newer version of an image, it
+drops the properties of the one before and keeps the alias: so what comes from a server has its mark
+in the alias's description as well.
 """
 
 from __future__ import annotations
@@ -37,12 +39,20 @@ def created_by_us(document: Json) -> bool:
 
 def image_created_by_us(image: Json, host: str) -> bool:
     """Whether an image, as the API of the LXD host of that name gives it, carries our mark."""
-    return bool((image.get("properties") or {}).get(IMAGE_PROPERTY) == host)
+    if (image.get("properties") or {}).get(IMAGE_PROPERTY) == host:
+        return True
+    mark = alias_mark(host)
+    return any(alias.get("description") == mark for alias in image.get("aliases") or [])
 
 
 def image_mark(host: str) -> dict[str, str]:
     """The properties with our mark, for an image that is about to be brought to that LXD host."""
     return {IMAGE_PROPERTY: host}
+
+
+def alias_mark(host: str) -> str:
+    """The description with our mark, for the alias of an image that LXD on a host keeps fresh."""
+    return f"{IMAGE_PROPERTY}: {host}"
 
 
 def mark_of(document: Json) -> str:

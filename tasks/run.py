@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from nornir.core import Nornir
 from nornir.core.inventory import Host
@@ -52,6 +52,9 @@ class Run:
     ``over_exec`` are the containers that are worked on through ``lxc exec``, by name with the
     reason. ``no_images`` says why an LXD host has not got an image, by host and alias.
     ``controllers`` are the machines that manage the fleet themselves, as far as they were read.
+    ``drift`` is what a dry run of provision found, by machine, once it was asked for; ``comparing``
+    is the lock under which it is made. ``renewing`` is that under which certificates are renewed,
+    since that concerns all LXD hosts.
     """
 
     intent: Intent
@@ -72,8 +75,11 @@ class Run:
     over_exec: dict[str, str] = field(default_factory=dict)
     no_images: dict[tuple[str, str], str] = field(default_factory=dict)
     controllers: dict[str, Identity] = field(default_factory=dict)
+    drift: Mapping[str, dict[str, Any]] | None = None
     exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
     stop: threading.Event = field(default_factory=threading.Event)
+    comparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    renewing: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)

@@ -44,6 +44,7 @@ class StateFolder:
         self.logs = path / "logs"
         self.reports = path / "reports"
         self._undone = path / "undone.json"
+        self._next = path / "client.crt.next"
         self._writing = threading.RLock()
         self._locked = False
 
@@ -108,6 +109,33 @@ class StateFolder:
             self._write(key, key_pem)
             self._write(certificate, certificate_pem)
             return read_client_certificate(certificate, key)
+
+    def next_certificate(self) -> str | None:
+        """The certificate (PEM) that is to follow the one in use; None where there is none."""
+        with suppress(FileNotFoundError):
+            return self._next.read_text()
+        return None
+
+    def make_next_certificate(self) -> str:
+        """Make one for the same key, beside the one in use; its PEM.
+
+        Raises :class:`FleetError` where the key is none.
+        """
+        key = self.path / "client.key"
+        try:
+            pem, _ = make_client_certificate(key.read_text())
+        except (OSError, ValueError, TypeError):  # its words could have the key in them
+            raise FleetError(
+                f"{key} is no private key",
+                remedy="restore it, or remove it and client.crt: the next run makes new ones",
+            ) from None
+        self._write(self._next, pem)
+        return pem
+
+    def use_next_certificate(self) -> None:
+        """Have the next certificate take the place of the one in use, in one rename."""
+        with self._writing:
+            self._next.replace(self.path / "client.crt")
 
     def pin(self, host: str) -> Path | None:
         """The pinned certificate of an LXD host's API, None where none is pinned yet."""

@@ -15,13 +15,16 @@ from tasks.actual import LxdFacts
 from tasks.errors import FleetError
 from tasks.fingerprint import image_fingerprint
 from tasks.images import plan_images, sync_images
+from tasks.images.upkeep import plan_upkeep
 from tasks.intent.model import Image, LxdHost, Ssh
-from tasks.ownership import IMAGE_PROPERTY
+from tasks.ownership import IMAGE_PROPERTY, alias_mark, image_created_by_us
 from tests.image_files import fingerprint_of, simplestreams_server, tiny_image
 from tests.lab import GATEWAY
 from tests.object_fleet import FIRST, ObjectFleet
 
-CASES = yaml.safe_load((Path(__file__).parent / "cases" / "images.yaml").read_text())
+FOLDER = Path(__file__).parent / "cases"
+CASES = yaml.safe_load((FOLDER / "images.yaml").read_text())
+UPKEEP = yaml.safe_load((FOLDER / "images_upkeep.yaml").read_text())
 SERVER = "https://images.example.net"
 
 
@@ -75,6 +78,38 @@ def test_plan(case: dict[str, Any]) -> None:
         assert plan.steps[0].detail == case["detail"]
     if "reason" in case:
         assert plan.reason == case["reason"]
+
+
+@pytest.mark.parametrize("case", UPKEEP.values(), ids=UPKEEP.keys())
+def test_upkeep(case: dict[str, Any]) -> None:
+    images = {
+        name: Image(name, metadata=Path("/images/metadata")) for name in case.get("files", {})
+    }
+    images |= {
+        name: Image(name, server=SERVER, alias=alias)
+        for name, alias in case.get("servers", {}).items()
+    }
+    plan = plan_upkeep(
+        LxdHost("voice-01", Ssh("192.0.2.1"), images=tuple(images)),
+        images,
+        image_facts(case["has"]),
+        others={name: image_facts(has) for name, has in case.get("others", {}).items()},
+        derived=case.get("derived", ()),
+        asked={name: tuple(found) for name, found in case.get("asked", {}).items()},
+    )
+    assert [[s.action, s.object, s.write.method] for s in plan.steps] == case["steps"]
+    assert bool(plan.reason) == (case["steps"] == [])
+    if "detail" in case:
+        assert plan.steps[0].detail == case["detail"]
+
+
+def test_an_image_that_lxd_has_replaced_is_ours_by_its_alias() -> None:
+    """LXD drops the properties of the one before, and keeps the alias."""
+    document = {"properties": {"os": "Debian"}, "aliases": [{"name": "a", "description": ""}]}
+    assert not image_created_by_us(document, "voice-01")
+    document["aliases"] = [{"name": "a", "description": alias_mark("voice-01")}]
+    assert image_created_by_us(document, "voice-01")
+    assert not image_created_by_us(document, "voice-02")
 
 
 def test_the_fingerprint_is_that_of_both_files_in_one_and_follows_a_change(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def test_the_runner_works_on_no_more_than_it_may() -> None:
 @pytest.mark.parametrize(
     ("names", "jobs"),
     [
-        ((), ["upgrade", "health"]),
+        ((), ["upgrade", "health", "certificates"]),
         (("health",), ["health"]),
         (("prune-snapshots", "snapshot"), ["snapshot", "prune-snapshots"]),
         (("health", "upgrade", "health"), ["upgrade", "health"]),

@@ -145,6 +145,7 @@ def _client_folder(entry: Mapping[str, Any]) -> ClientFolder:
         path=_text(entry["path"]),
         config=_text(entry["config"]),
         certificate=_certificate(_text(entry["certificate"])),
+        next_certificate=_certificate(_text(entry["next"])),
         server_certificates={
             _text(f["file"]).removesuffix(".crt"): _text(f["text"]) for f in entry["servercerts"]
         },

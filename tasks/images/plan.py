@@ -23,12 +23,13 @@ from tasks.plan import Plan, Step, mapping_diff
 @dataclass(frozen=True)
 class ImageWrite:
     """One write: have LXD hold these files under the alias, fetch an image from another host of
-    the fleet or else from its server, point the alias at what the host has, or delete.
+    the fleet or else from its server, point the alias at what the host has, have LXD ask its server
+    for a newer one, or delete.
 
     ``fingerprint`` is the image's, unknown for a download; ``source`` the LXD host that has it.
     """
 
-    method: Literal["upload", "fetch", "alias", "delete"]
+    method: Literal["upload", "fetch", "alias", "refresh", "delete"]
     image: Image | None
     fingerprint: str = ""
     source: str = ""
@@ -73,16 +74,11 @@ def plan_images(
             steps.append(found)
         elif found:
             notes.append(found)
-    in_use = {targets[name] for name in (*host.images, *derived) if name in targets}
-    if prune:  # what a declared alias moves away from is no longer needed either
-        in_use -= {targets[s.write.alias] for s in steps if s.write.alias in targets}
-    for fingerprint, document in facts.images.items():
-        if fingerprint in in_use or not image_created_by_us(document, host.name):
-            continue
+    for fingerprint in unused(host, facts, steps if prune else (), derived):
         if any(step.write.fingerprint == fingerprint for step in steps):
             continue
         if prune:
-            steps.append(_delete(fingerprint))
+            steps.append(deletion(fingerprint))
         else:
             notes.append(
                 f"image {fingerprint[:12]}{_aliases(fingerprint, targets)} is no longer in the "
@@ -90,6 +86,25 @@ def plan_images(
             )
     reason = "" if steps else f"as declared: {', '.join(host.images) or 'none'}"
     return Plan(tuple(steps), reason=reason, notes=tuple(notes))
+
+
+def unused(
+    host: LxdHost,
+    facts: LxdFacts,
+    steps: Collection[Step[ImageWrite]],
+    derived: Collection[str],
+) -> list[str]:
+    """The fingerprints of the images that we brought to a host and that nothing there needs: no
+    declared alias, and no ``derived`` one, points at them. What an alias moves away from in one of
+    the ``steps`` is no longer needed either."""
+    targets = targets_of(facts)
+    in_use = {targets[name] for name in (*host.images, *derived) if name in targets}
+    in_use -= {targets[s.write.alias] for s in steps if s.write.alias in targets}
+    return [
+        fingerprint
+        for fingerprint, document in facts.images.items()
+        if fingerprint not in in_use and image_created_by_us(document, host.name)
+    ]
 
 
 def _planned(
@@ -108,25 +123,25 @@ def _planned(
     files = fingerprints[image.name]
     if isinstance(files, OSError):
         return _kept(host, image, target, files)
-    return _bring("upload", image, files, target, facts) if files != target else ""
+    return bring("upload", image, files, target, facts) if files != target else ""
 
 
 def _from_server(
     image: Image, target: str | None, facts: LxdFacts, others: Mapping[str, LxdFacts]
 ) -> Step[ImageWrite] | str:
     """A copy follows the host that has downloaded it, whose LXD keeps it fresh."""
-    if target and _kept_fresh(facts.images[target]):
+    if target and kept_fresh(facts.images[target]):
         return ""
     for name, lxd in others.items():
         there = targets_of(lxd).get(image.name)
-        if there and (target is None or _kept_fresh(lxd.images[there])):
+        if there and (target is None or kept_fresh(lxd.images[there])):
             if there == target:
                 return ""
-            return _bring("fetch", image, there, target, facts, source=name)
+            return bring("fetch", image, there, target, facts, source=name)
     return "" if target else _download(image)
 
 
-def _kept_fresh(document: Json) -> bool:
+def kept_fresh(document: Json) -> bool:
     """Whether LXD knows the server that it comes from, and looks there for a newer one."""
     return bool(document.get("auto_update") and document.get("update_source"))
 
@@ -145,7 +160,7 @@ def _local(
     if wanted:
         method: Literal["fetch", "alias"] = "fetch" if source else "alias"
         return (
-            _bring(method, image, wanted, target, facts, source=source) if wanted != target else ""
+            bring(method, image, wanted, target, facts, source=source) if wanted != target else ""
         )
     if target:
         return f"image {image.name} stays as it is ({target[:12]}): no host has {image.local} now"
@@ -171,7 +186,7 @@ def _find(local: str, facts: LxdFacts) -> str:
 SHORTEST_FINGERPRINT = 12
 
 
-def _bring(
+def bring(
     method: Literal["upload", "fetch", "alias"],
     image: Image,
     wanted: str,
@@ -212,7 +227,8 @@ def _download(image: Image) -> Step[ImageWrite]:
     )
 
 
-def _delete(fingerprint: str) -> Step[ImageWrite]:
+def deletion(fingerprint: str) -> Step[ImageWrite]:
+    """The step that removes an image that is no longer needed."""
     return Step(
         "delete",
         f"image {fingerprint[:12]}",

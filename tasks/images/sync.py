@@ -21,7 +21,7 @@ from tasks.images.prepared import prepared_aliases
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
-from tasks.ownership import image_mark
+from tasks.ownership import alias_mark, image_mark
 from tasks.plan import Plan, Step
 from tasks.run import Run, run_of
 
@@ -69,7 +69,7 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
     def apply(wanted: Plan[ImageWrite]) -> None:
         def write(step: Step[ImageWrite]) -> None:
             try:
-                _write(task.host, step)
+                write_image(task.host, step)
             except FleetError as error:
                 run.no_images[host.name, step.write.alias] = error.what
                 raise
@@ -101,7 +101,8 @@ def _fingerprint(image: Image) -> str | OSError:
         return error
 
 
-def _write(host: Host, step: Step[ImageWrite]) -> None:
+def write_image(host: Host, step: Step[ImageWrite]) -> None:
+    """Carry out one step on an LXD host. Raises :class:`FleetError` where it fails."""
     write, api = step.write, api_of(host)
     if write.image is None:
         api.delete(f"/1.0/images/{write.fingerprint}")
@@ -171,5 +172,5 @@ def _download(api: LxdApi, host: str, image: Image) -> str:
             where=host,
             remedy="look whether the host reaches the image server and the server has that alias",
         ) from error
-    api.point_alias(image.name, fingerprint)
+    api.point_alias(image.name, fingerprint, description=alias_mark(host))
     return fingerprint

@@ -365,7 +365,8 @@ class Maintenance:
     before an upgrade and ``undrain`` what gives it back, both of them as often as need be;
     ``snapshots`` says which of a container's are kept, None that all are; ``failures`` is how many
     failed machines end the run where this one is among them, None for any number; ``calendar`` is
-    when the machine may be changed.
+    when the machine may be changed; ``certificates`` are the days that a certificate of an LXD host
+    has to have left.
     """
 
     batch: int = 2
@@ -375,6 +376,7 @@ class Maintenance:
     undrain: BoundedCommand | None = None
     deadline: float = 900.0
     snapshots: Retention | None = None
+    certificates: int = 30
     failures: int | None = None
     calendar: Calendar = field(default_factory=Calendar)
 

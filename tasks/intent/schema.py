@@ -145,6 +145,18 @@ _CONFIGURE = Table(
 
 _COMMAND = Table({"run": LINE, "seconds": SECONDS})
 
+#: What cron may have ``maintain`` do, as :data:`tasks.maintenance.JOBS` has it.
+MAINTENANCE_JOBS = (
+    "snapshot",
+    "upgrade",
+    "reboot",
+    "prune-snapshots",
+    "images",
+    "health",
+    "certificates",
+    "drift",
+)
+
 COMMON: Mapping[str, Value] = {
     "site": WORD,
     "management": OrNull(NETWORK),
@@ -189,6 +201,7 @@ COMMON: Mapping[str, Value] = {
                     }
                 )
             ),
+            "certificates": integer(1, 365, "a number of days"),
             "failures": OrNull(integer(1, 1000, "a number of machines")),
             "window": OrNull(OneOrMore(WINDOW)),
             "freezes": ListOf(FREEZE),
@@ -200,7 +213,7 @@ COMMON: Mapping[str, Value] = {
         {
             "wheels": FILE_PATH,
             "maintain": CRON_SCHEDULE,
-            "jobs": ListOf(choice("snapshot", "upgrade", "reboot", "prune-snapshots", "health")),
+            "jobs": ListOf(choice(*MAINTENANCE_JOBS)),
         }
     ),
     "images": MapOf(

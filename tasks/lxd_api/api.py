@@ -149,9 +149,9 @@ class LxdApi:
             hide_from_now(secret)
         return str(answer["operation"]), secrets
 
-    def point_alias(self, alias: str, fingerprint: str) -> None:
+    def point_alias(self, alias: str, fingerprint: str, *, description: str = "") -> None:
         """Have an alias point to an image, whether it is new or pointed elsewhere."""
-        target = {"target": fingerprint, "description": ""}
+        target = {"target": fingerprint, "description": description}
         if not self._has(f"/1.0/images/aliases/{alias}"):
             self.post("/1.0/images/aliases", {**target, "name": alias})
         else:

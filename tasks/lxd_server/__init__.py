@@ -86,7 +86,8 @@ def setup_lxd(task: Task, dry_run: bool | None = None, prune: bool = False) -> R
 def _controller(run: Run, *, create: bool) -> TrustedClient:
     certificate = run.state.client_certificate(create=create)
     name = f"{CONTROLLER}{socket.gethostname()}"
-    return TrustedClient(name, certificate.pem if certificate else None)
+    pem = certificate.pem if certificate else None
+    return TrustedClient(name, pem, run.state.next_certificate())
 
 
 def _pin(run: Run, host: Host, facts: HostFacts) -> None:

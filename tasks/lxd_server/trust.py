@@ -16,11 +16,13 @@ from tasks.plan import Step
 class TrustedClient:
     """Who manages the fleet: the name and the client certificate that LXD shall trust.
 
-    ``certificate`` is None where it is still to be made, as in a dry run before the first run.
+    ``certificate`` is None where it is still to be made, as in a dry run before the first run;
+    ``successor`` is one that is to follow it, and may be trusted already.
     """
 
     name: str
     certificate: str | None
+    successor: str | None = None
 
     @property
     def fingerprint(self) -> str | None:
@@ -44,9 +46,10 @@ def former_certificates(
     """A step or a note for each certificate that a controller once had itself trusted with. One
     that was not remembered when it was trusted may be somebody else's."""
     what = f"certificate {controller.name}"
+    successor = fingerprint_of(controller.successor) if controller.successor else None
     for fingerprint in sorted(entry["fingerprint"] for entry in actual.lxd.certificates):
         line = trust_line(controller.name, fingerprint)
-        if fingerprint == controller.fingerprint or line not in actual.created:
+        if fingerprint in (controller.fingerprint, successor) or line not in actual.created:
             continue
         if prune:
             detail = f"{fingerprint[:12]}, no longer this controller's"

@@ -1,6 +1,9 @@
 """Regular upkeep: the jobs, each a task of its own, and the order in which a fleet gets them."""
 
+from tasks.maintenance.certificates import renew_certificates
+from tasks.maintenance.drift import find_drift
 from tasks.maintenance.health import check_health
+from tasks.maintenance.images import refresh_images
 from tasks.maintenance.jobs import JOBS
 from tasks.maintenance.maintain import maintain
 from tasks.maintenance.reboot import reboot_machine
@@ -10,9 +13,12 @@ from tasks.maintenance.upgrade import upgrade_packages
 __all__ = [
     "JOBS",
     "check_health",
+    "find_drift",
     "maintain",
     "prune_snapshots",
     "reboot_machine",
+    "refresh_images",
+    "renew_certificates",
     "take_snapshot",
     "upgrade_packages",
 ]

@@ -9,7 +9,13 @@ from difflib import get_close_matches
 from nornir.core.task import Result
 
 from tasks.errors import UsageError
+from tasks.maintenance.certificates import PHASE as CERTIFICATES
+from tasks.maintenance.certificates import renew_certificates
+from tasks.maintenance.drift import PHASE as DRIFT
+from tasks.maintenance.drift import find_drift
 from tasks.maintenance.health import check_health
+from tasks.maintenance.images import PHASE as IMAGES
+from tasks.maintenance.images import refresh_images
 from tasks.maintenance.reboot import PHASE as REBOOT
 from tasks.maintenance.reboot import reboot_machine
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
@@ -22,7 +28,8 @@ class Job:
 
     ``regular`` is one that is done when no job is named, ``risky`` one after whose changes the
     machine's health is looked at, ``interrupts`` one that takes an LXD host out of service together
-    with all that it carries.
+    with all that it carries, ``after`` one that has to do with other machines as well: it is done
+    once all of them had their turns.
     """
 
     task: Callable[..., Result]
@@ -31,16 +38,23 @@ class Job:
     regular: bool = False
     risky: bool = False
     interrupts: bool = False
+    after: bool = False
 
 
 _CONTAINERS = frozenset({"container"})
+_LXD_HOSTS = frozenset({"lxd"})
 
+# Not regular is what takes something away, which is never implied, and what only some want to wait
+# for; certificates are what nobody looks at until nothing works any more, and cost nothing to read.
 JOBS: Mapping[str, Job] = {
     TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
     REBOOT: Job(reboot_machine, changes=True, risky=True, interrupts=True),
     PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
+    IMAGES: Job(refresh_images, changes=True, kinds=_LXD_HOSTS),
     "health": Job(check_health, changes=False, regular=True),
+    CERTIFICATES: Job(renew_certificates, changes=True, kinds=_LXD_HOSTS, regular=True, after=True),
+    DRIFT: Job(find_drift, changes=False, after=True),
 }
 
 #: What is done when no job is named.

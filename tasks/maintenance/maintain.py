@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
@@ -27,7 +27,7 @@ from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
 from tasks.run import run_of
 from tasks.transport import lock_host
-from tasks.walk import Leg, walk
+from tasks.walk import NOTHING_TO_DO, Leg, walk
 from tasks.waves import in_waves
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ def maintain(
     that a risky job changed is checked for its health; where that or a job fails, the others of
     its ``apart`` group are left alone. Containers that are stopped, and those of a host that
     cannot be reached, are skipped; where health is among the jobs, one that is declared running
-    and does not has failed it.
+    and does not has failed it. Jobs that have to do with other machines as well come after all
+    that, on each machine whose LXD host could be read.
 
     No machine is begun to be changed outside its ``maintenance.window``, in its
     ``maintenance.freezes``, or once so many that were begun have failed as one of them declares in
@@ -85,7 +86,7 @@ def maintain(
 
 
 class _Maintenance:
-    """One maintenance on its way: what its two Nornir runs share."""
+    """One maintenance on its way: what its Nornir runs share."""
 
     def __init__(
         self,
@@ -96,7 +97,8 @@ class _Maintenance:
         on_result: Callable[[AggregatedResult], None] | None,
     ) -> None:
         self.nr = nr
-        self.jobs = jobs
+        self.jobs = {name: job for name, job in jobs.items() if not job.after}
+        self.jobs_after = {name: job for name, job in jobs.items() if job.after}
         self.workers = workers
         self.started = time.monotonic()
         self.on_result = on_result
@@ -114,31 +116,66 @@ class _Maintenance:
         self.settled: dict[str, set[str]] = {job: set() for job in self.changing}
 
     def run(self) -> Report:
-        """Check the LXD hosts, then all machines in their turns."""
+        """Check the LXD hosts, then all machines in their turns, then what comes after these."""
         hosts = [name for name in self.report.hosts if name in self.intent.lxd_hosts]
         self._run_on(hosts, self.nr, self._check)
         if not self.report.locked:
-            machines = self._machines_left()
-            first = first_of(self.undone, self.changing)
-            turns = turns_of(
-                self.intent,
-                machines,
-                self._controlling(machines),
-                first,
-                interrupting=any(self.jobs[job].interrupts for job in self.changing),
-            )
-
-            def go(task: Task) -> Result:
-                return self._visit(task, turns[task.host.name])
-
-            runner = TurnRunner(turns, self.workers, self._ending)
-            self._run_on(machines, self.nr.with_runner(runner), go)
+            if self.jobs:
+                self._turns()
+            for name, job in self.jobs_after.items():
+                self._after(name, job)
+            self._book_the_rest()
             if self.changing:
                 self._remember()
         for name, host in self.report.hosts.items():
             host.exchanges = self.shared.exchanges.get(name)
         self.report.seconds = time.monotonic() - self.started
         return self.report
+
+    def _turns(self) -> None:
+        machines = self._machines_left()
+        first = first_of(self.undone, self.changing)
+        interrupting = any(JOBS[job].interrupts for job in self.changing)
+        last = self._controlling(machines)
+        turns = turns_of(self.intent, machines, last, first, interrupting=interrupting)
+
+        def go(task: Task) -> Result:
+            return self._visit(task, turns[task.host.name], self.jobs)
+
+        runner = TurnRunner(turns, self.workers, self._ending)
+        self._run_on(machines, self.nr.with_runner(runner), go)
+
+    def _after(self, name: str, job: Job) -> None:
+        """A job on all its machines at once, whatever came of their turns; what it finds there
+        tells nothing of the others of an ``apart`` group."""
+        machines = []
+        for machine, host in self.report.hosts.items():
+            if machine not in self.shared.selected or host.kind not in job.kinds:
+                continue
+            if self._is_read(machine):
+                machines.append(machine)
+                continue
+            if name in self.left and self._unread(machine):
+                self.left[name].add(machine)
+            if not host.phases:
+                self.report.add(machine, record(name, "skipped", message=self._why_skip(machine)))
+
+        def go(task: Task) -> Result:
+            return self._visit(task, Turn(task.host.name), {name: job})
+
+        self._run_on(machines, self.nr, go)
+
+    def _book_the_rest(self) -> None:
+        """Say of the machines that no job of this run has to do with that they were left out."""
+        for name, host in self.report.hosts.items():
+            if name in self.shared.selected and not host.phases:
+                self.report.add(name, record("check", "skipped", message=NOTHING_TO_DO))
+
+    def _is_read(self, name: str) -> bool:
+        """Whether the LXD host that a machine is, or is on, was read; any other needs none."""
+        container = self.intent.containers.get(name)
+        host = container.on if container else name
+        return host not in self.intent.lxd_hosts or host in self.shared.facts
 
     def _ending(self) -> bool:
         """Whether no machine is begun with any more."""
@@ -198,7 +235,7 @@ class _Maintenance:
     def _concerns(self, job: str, name: str) -> bool:
         """Whether a job has to do with a machine, as far as the inventory says."""
         container = self.intent.containers.get(name)
-        fits = self.intent.machine(name).kind in self.jobs[job].kinds
+        fits = self.intent.machine(name).kind in JOBS[job].kinds
         return fits and (container is None or container.running)
 
     def _unread(self, name: str) -> bool:
@@ -237,19 +274,20 @@ class _Maintenance:
         if not down or PHASE not in self.jobs:
             yield record("check", "skipped", message=reason)
             return
-        for job in self.jobs:
-            if job != PHASE:
-                yield record(job, "skipped", message=reason)
+        for name_of_job, job in self.jobs.items():
+            if name_of_job != PHASE and container.kind in job.kinds:
+                yield record(name_of_job, "skipped", message=reason)
         yield record(PHASE, "failed", message=f"{reason}, declared running")
 
     def _controlling(self, machines: Collection[str]) -> list[str]:
         waves = in_waves(self.intent, machines)
         return waves[1] if len(waves) > 1 else []
 
-    def _visit(self, task: Task, turn: Turn) -> Result:
-        done = visit(task, turn, self.jobs, self.gate, self.report, changes=self.changes)
+    def _visit(self, task: Task, turn: Turn, jobs: Mapping[str, Job]) -> Result:
+        done = visit(task, turn, jobs, self.gate, self.report, changes=self.changes)
         for job in self.changing:
-            (self.left if job in done.left else self.settled)[job].add(turn.name)
+            if job in jobs:
+                (self.left if job in done.left else self.settled)[job].add(turn.name)
         return done.result
 
     def _remember(self) -> None:

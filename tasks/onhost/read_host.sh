@@ -158,9 +158,10 @@ for user in $(printf '%s\n' "$@" $former | sort -u); do
     [ -n "$home" ] || continue
     folder=$home/.config/lxc
     [ "$package" = snap ] && folder=$home/snap/lxd/common/config
-    printf '%s{"user":"%s","path":"%s","config":"%s","certificate":"%s","servercerts":[' \
+    printf '%s{"user":"%s","path":"%s","config":"%s","certificate":"%s","next":"%s","servercerts":[' \
         "$separator" "$user" "$(printf %s "$folder" | base64 -w0)" \
-        "$(base64_of "$folder/config.yml")" "$([ ! -s "$folder/client.key" ] || base64_of "$folder/client.crt")"
+        "$(base64_of "$folder/config.yml")" "$([ ! -s "$folder/client.key" ] || base64_of "$folder/client.crt")" \
+        "$(base64_of "$folder/client.crt.next")"
     separator=
     for file in "$folder"/servercerts/*.crt; do
         [ -f "$file" ] || continue

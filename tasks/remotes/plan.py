@@ -84,7 +84,7 @@ def _trust(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[Step[Rem
                 RemotesWrite(lines),
                 detail=f"{detail}, which is {limits} now" if limits else detail,
             )
-        for old in _former(actual, name, fingerprint):
+        for old in _former(actual, name, folder):
             if trust_line(name, old) in actual.created:
                 yield Step(
                     "distrust",
@@ -105,9 +105,7 @@ def _namesakes(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[str]
     """Certificates that are trusted under a name of ours and that we have not brought there."""
     for user in peer.host.client_users:
         name = trust_name(peer.host, user)
-        folder = facts.clients.get(user)
-        fingerprint = fingerprint_of(folder.certificate) if folder and folder.certificate else None
-        for old in _former(actual, name, fingerprint):
+        for old in _former(actual, name, facts.clients.get(user)):
             if trust_line(name, old) not in actual.created:
                 yield (
                     f"another certificate is trusted as {name}, not by us, and stays; if it is no "
@@ -115,12 +113,17 @@ def _namesakes(actual: HostFacts, peer: Peer, facts: HostFacts) -> Iterable[str]
                 )
 
 
-def _former(actual: HostFacts, name: str, fingerprint: str | None) -> list[str]:
-    """The fingerprints that are trusted under a name besides the one that shall be."""
+def _former(actual: HostFacts, name: str, folder: ClientFolder | None) -> list[str]:
+    """The fingerprints that are trusted under a name besides the one that shall be, and the one
+    that shall follow it."""
+    if folder is None or not folder.certificate:
+        return []
+    shall_be = [pem for pem in (folder.certificate, folder.next_certificate) if pem]
+    keep = {fingerprint_of(pem) for pem in shall_be}
     return [
         entry["fingerprint"]
         for entry in actual.lxd.certificates
-        if fingerprint and entry["name"] == name and entry["fingerprint"] != fingerprint
+        if entry["name"] == name and entry["fingerprint"] not in keep
     ]
 
 
