@@ -15,9 +15,12 @@ from tasks.fleet import open_fleet
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.maintenance import (
+    back_up_container,
     check_health,
     maintain,
+    place_on,
     prune_snapshots,
+    restore_container,
     take_snapshot,
     upgrade_packages,
 )
@@ -30,6 +33,7 @@ from tasks.remotes import sync_remotes
 from tasks.report import to_rows
 
 __all__ = (
+    "back_up_container",
     "bootstrap_container",
     "bootstrap_host",
     "check_health",
@@ -42,11 +46,13 @@ __all__ = (
     "identify_controller",
     "maintain",
     "open_fleet",
+    "place_on",
     "prepare_images",
     "prove_machine",
     "provision",
     "prune_snapshots",
     "raise_containers",
+    "restore_container",
     "setup_lxd",
     "sync_images",
     "sync_profiles",

@@ -338,18 +338,32 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Backup:
+    """Where a container's backups are kept: on the machine ``to``, an LXD host or a plain one.
+
+    ``keep`` says which of them stay, None that all do; ``deadline`` are the seconds that LXD may
+    take to make and send one file of a backup, or to take one in.
+    """
+
+    to: str = ""
+    keep: Retention | None = None
+    deadline: float = 3600.0
+
+
+@dataclass(frozen=True)
 class Maintenance:
     """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
 
     ``deadline`` are the seconds that an upgrade or a snapshot may take; ``snapshots`` says which of
-    a container's are kept, None that all are; ``failures`` is how many failed machines end the run
-    where this one is among them, None for any number; ``calendar`` is when the machine may be
-    changed.
+    a container's are kept, None that all are; ``backup`` is where it is backed up to, None for
+    nowhere; ``failures`` is how many failed machines end the run where this one is among them, None
+    for any number; ``calendar`` is when the machine may be changed.
     """
 
     batch: int = 2
     deadline: float = 900.0
     snapshots: Retention | None = None
+    backup: Backup | None = None
     failures: int | None = None
     calendar: Calendar = field(default_factory=Calendar)
 

@@ -143,6 +143,14 @@ _CONFIGURE = Table(
     }
 )
 
+_RETENTION = Table(
+    {
+        "last": integer(1, 10000, "how many of the newest"),
+        "daily": integer(0, 10000, "a number of days"),
+        "weekly": integer(0, 10000, "a number of weeks"),
+    }
+)
+
 COMMON: Mapping[str, Value] = {
     "site": WORD,
     "management": OrNull(NETWORK),
@@ -166,14 +174,9 @@ COMMON: Mapping[str, Value] = {
         {
             "batch": integer(1, 1000, "a number of machines"),
             "deadline": SECONDS,
-            "snapshots": OrNull(
-                Table(
-                    {
-                        "last": integer(1, 10000, "how many of the newest"),
-                        "daily": integer(0, 10000, "a number of days"),
-                        "weekly": integer(0, 10000, "a number of weeks"),
-                    }
-                )
+            "snapshots": OrNull(_RETENTION),
+            "backup": OrNull(
+                Table({"to": HOST_NAME, "keep": OrNull(_RETENTION), "deadline": SECONDS})
             ),
             "failures": OrNull(integer(1, 1000, "a number of machines")),
             "window": OrNull(OneOrMore(WINDOW)),
@@ -186,7 +189,7 @@ COMMON: Mapping[str, Value] = {
         {
             "wheels": FILE_PATH,
             "maintain": CRON_SCHEDULE,
-            "jobs": ListOf(choice("snapshot", "upgrade", "prune-snapshots", "health")),
+            "jobs": ListOf(choice("snapshot", "backup", "upgrade", "prune-snapshots", "health")),
         }
     ),
     "images": MapOf(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 from nornir.core.task import Result
 
 from tasks.errors import UsageError
+from tasks.maintenance.backups.restore import RESTORE, restore_container
+from tasks.maintenance.backups.task import BACKUP, back_up_container
 from tasks.maintenance.health import check_health
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
@@ -19,7 +22,10 @@ class Job:
     """A job: its Nornir task, whether it changes machines, and of which kinds they are.
 
     ``regular`` is one that is done when no job is named, ``risky`` one after whose changes the
-    machine's health is looked at.
+    machine's health is looked at. ``service`` is one that concerns what a container does: it is
+    done to those that run, and to none whose ``apart`` group is not well; any other is done to
+    those that are stopped or missing as well. One ``by_hand`` is for a bad day: alone, to machines
+    that were chosen, at any time. ``options`` are what its task is given besides in a run.
     """
 
     task: Callable[..., Result]
@@ -27,15 +33,20 @@ class Job:
     kinds: frozenset[str] = frozenset({"lxd", "container", "machine"})
     regular: bool = False
     risky: bool = False
+    service: bool = True
+    by_hand: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _CONTAINERS = frozenset({"container"})
 
 JOBS: Mapping[str, Job] = {
     TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
+    BACKUP: Job(back_up_container, changes=True, kinds=_CONTAINERS, service=False),
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
     PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
     "health": Job(check_health, changes=False, regular=True),
+    RESTORE: Job(restore_container, changes=True, kinds=_CONTAINERS, service=False, by_hand=True),
 }
 
 #: What is done when no job is named.
@@ -45,10 +56,13 @@ REGULAR = tuple(name for name, job in JOBS.items() if job.regular)
 def chosen(names: Collection[str]) -> dict[str, Job]:
     """The jobs of these names in their order, the regular ones without any.
 
-    Raises :class:`UsageError` for an unknown one, with the nearest names.
+    Raises :class:`UsageError` for an unknown one, with the nearest names, and where one that is
+    done by hand is not alone.
     """
     for name in names:
         if name not in JOBS:
             near = get_close_matches(name, JOBS) or list(JOBS)
             raise UsageError(f"unknown job {name}", remedy=f"did you mean {' or '.join(near)}?")
+        if JOBS[name].by_hand and len(names) > 1:
+            raise UsageError(f"{name} is a job of its own", remedy="run the others afterwards")
     return {name: job for name, job in JOBS.items() if name in (names or REGULAR)}
