@@ -32,7 +32,7 @@ from tasks.maintenance.backups.restoring import (
 )
 from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_import
 from tasks.maintenance.backups.store import Store
-from tasks.maintenance.backups.stored import Part, StoredBackup, custom_volumes
+from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup, custom_volumes
 from tasks.mistakes import nearest
 from tasks.outcome import converge
 from tasks.plan import Plan
@@ -241,6 +241,9 @@ class _Restoring:
         elif write.action == "import" and part:
             self._import(api, backup, part)
         elif write.action == "start":
+            if backup.instance_id:
+                known = {INSTANCE_ID: backup.instance_id}
+                update(api, ContainerWrite("update", self.container.name, known))
             change_state(api, self.container.name, "start")
         if write.action in ("start", "prove"):
             if self.container.running:

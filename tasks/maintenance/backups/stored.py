@@ -16,6 +16,8 @@ from tasks.actual import Json, LxdFacts
 _MOMENT = "%Y%m%dT%H%M%SZ"
 _OURS = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 INSTANCE = "container"
+#: The config key with what cloud-init knows an instance by.
+INSTANCE_ID = "volatile.cloud-init.instance-id"
 #: Storage drivers whose export LXD makes of a snapshot that it takes for it (LXD 5.0, BackupVolume
 #: of these drivers); on any other it reads the files while the container writes them.
 SNAPSHOTTING = frozenset({"btrfs", "zfs"})
@@ -50,13 +52,17 @@ class Part:
 @dataclass(frozen=True)
 class StoredBackup:
     """A whole backup as its manifest has it; ``host`` is the LXD host that it was made on,
-    ``profiles`` are those that the container had."""
+    ``profiles`` are those that the container had. ``instance_id`` is what cloud-init knows it by,
+    which LXD changes with an instance's name: by another one cloud-init would make it a new
+    machine, with SSH host keys of its own.
+    """
 
     container: str
     moment: str
     host: str
     state: State
     profiles: tuple[str, ...] = ()
+    instance_id: str = ""
     parts: tuple[Part, ...] = ()
 
     @property

@@ -16,6 +16,7 @@ from tasks.maintenance.backups.plan import BackupWrite, created, export_path, pl
 from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_export
 from tasks.maintenance.backups.store import Store
 from tasks.maintenance.backups.stored import (
+    INSTANCE_ID,
     StoredBackup,
     custom_volumes,
     disks_left_out,
@@ -122,6 +123,7 @@ class _Backup:
             self.whole,
             state=state_of(instance, facts),
             profiles=tuple(instance.get("profiles") or ()),
+            instance_id=str((instance.get("config") or {}).get(INSTANCE_ID, "")),
             parts=parts,
         )
         notes = [f"its files are those {self.whole.state}"] * (self.whole.state != "stopped")
