@@ -74,9 +74,8 @@ IMAGE_STAGES = tuple(STAGES)[:3]
 INSIDE_STAGES = tuple(STAGES)[7:]
 
 
-def die_at(stage: str, container: str) -> None:
+def die_at(boundary: Boundary, container: str) -> None:
     """Have this process die when it gets there."""
-    boundary = STAGES[stage]
     function = getattr(boundary.place, boundary.function)
 
     def wrapped(*arguments: Any, **options: Any) -> Any:
@@ -92,5 +91,5 @@ def die_at(stage: str, container: str) -> None:
 
 
 if __name__ == "__main__":
-    die_at(sys.argv[1], sys.argv[2])
+    die_at(STAGES[sys.argv[1]], sys.argv[2])
     sys.exit(provision_command(sys.argv[3:]))
