@@ -22,6 +22,7 @@ from tasks.maintenance.backups.room import (
     parse_room,
     see_room_for_export,
     see_room_for_import,
+    see_that_lxd_can,
 )
 from tasks.maintenance.backups.store import Stored, parse_stored
 from tasks.maintenance.backups.stored import (
@@ -223,11 +224,26 @@ def test_room_is_read_and_counted() -> None:
     )
     with pytest.raises(FleetError, match=r"^one: no room in /l: LXD makes the export there first"):
         see_room_for_export("one", LxdRoom(3 * GB, "/l"), PARTS, to="box", place="/b", free=9 * GB)
+    btrfs, plain = (LxdFacts(pools={"default": {"driver": d}}) for d in ("btrfs", "dir"))
     with pytest.raises(FleetError, match=r"^one: no room in storage pool default: it goes there"):
-        see_room_for_import("one", room, PARTS)
+        see_room_for_import("one", room, PARTS, btrfs)
     with pytest.raises(FleetError, match=r"^one: no room in /l: LXD keeps the file there"):
-        see_room_for_import("one", LxdRoom(2 * GB, "/l", pools={"default": 9 * GB}), PARTS)
-    see_room_for_import("one", replace(room, pools={"default": 6 * GB}), PARTS)
+        see_room_for_import("one", LxdRoom(2 * GB, "/l", pools={"default": 9 * GB}), PARTS, btrfs)
+    roomy = replace(room, pools={"default": 6 * GB})
+    see_room_for_import("one", roomy, PARTS, btrfs)
+    with pytest.raises(FleetError, match=r"it goes there, 7052428800 bytes are needed"):
+        see_room_for_import("one", roomy, PARTS, plain)
+
+
+def test_an_lxd_that_is_too_old_is_refused() -> None:
+    old = LxdFacts(server={"environment": {"server_version": "4.0.9"}, "api_extensions": []})
+    new = LxdFacts(server={"api_extensions": ["custom_volume_backup", "backup_override_name"]})
+    see_that_lxd_can("one", old, PARTS[:1], take_in=False)
+    for take_in, lacking in ((False, "custom_volume_backup"), (True, "backup_override_name")):
+        parts = PARTS[:1] if take_in else PARTS
+        see_that_lxd_can("one", new, PARTS, take_in=take_in)
+        with pytest.raises(FleetError, match=f"^one: its LXD 4.0.9 cannot .*{lacking}"):
+            see_that_lxd_can("one", old, parts, take_in=take_in)
 
 
 def test_bytes_in_words() -> None:

@@ -30,7 +30,7 @@ from tasks.maintenance.backups.restoring import (
     see_that_it_can_be,
     volume_mark,
 )
-from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_import
+from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_import, see_that_lxd_can
 from tasks.maintenance.backups.store import Store
 from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup, custom_volumes
 from tasks.mistakes import nearest
@@ -144,8 +144,11 @@ class _Restoring:
             today=date.today(),
             keeper=self._rule.to,
         )
-        if any(step.write.action == "import" for step in plan.steps):
-            see_room_for_import(self.container.on, self.room, backup.parts)
+        actions = {step.write.action for step in plan.steps}
+        if "import" in actions:
+            see_that_lxd_can(self.container.on, here, backup.parts, take_in=True)
+            see_room_for_import(self.container.on, self.room, backup.parts, here)
+        if "start" in actions:
             self._see_that_nobody_has_its_address(here)
         notes = [f"its files are those {backup.state}"] * (backup.state != "stopped")
         if unread:

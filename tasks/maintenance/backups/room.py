@@ -82,6 +82,21 @@ def parse_room(text: str) -> LxdRoom:
     return LxdRoom(free, folder, sizes, pools, volumes, exports)
 
 
+def see_that_lxd_can(host: str, lxd: LxdFacts, parts: Sequence[Part], *, take_in: bool) -> None:
+    """See that the LXD of a host makes files of these parts, or takes them in, which one before 4.8
+    does not. Raises :class:`FleetError`."""
+    needed = {"custom_volume_backup": any(part.volume for part in parts)}
+    needed["backup_override_name"] = take_in
+    lacking = [name for name, asked in needed.items() if asked and name not in lxd.extensions]
+    if lacking:
+        raise FleetError(
+            f"its LXD {lxd.version} cannot {'import' if take_in else 'export'} what is in the "
+            f"backup: it lacks {', '.join(lacking)}",
+            where=host,
+            remedy="5.0 can: lxd.channel: 5.0/stable",
+        )
+
+
 def see_room_for_export(
     host: str, room: LxdRoom, parts: Sequence[Part], *, to: str, place: str, free: int
 ) -> None:
@@ -96,13 +111,16 @@ def see_room_for_export(
     _see(to, place, free, sum(part.size for part in parts), "backups are kept there")
 
 
-def see_room_for_import(host: str, room: LxdRoom, parts: Sequence[Part]) -> None:
+def see_room_for_import(host: str, room: LxdRoom, parts: Sequence[Part], lxd: LxdFacts) -> None:
     """See that what a backup holds fits on an LXD host, which keeps each file in its own folder
-    while it unpacks it into the storage pool. Raises :class:`FleetError`."""
+    while it unpacks it into the storage pool; a pool of the driver dir is taken to be on the same
+    file system as that folder. Raises :class:`FleetError`."""
     largest = max(part.bytes for part in parts)
     _see(host, room.folder, room.free, largest, "LXD keeps the file there meanwhile")
     for pool in {part.pool for part in parts}:
         needed = sum(part.size for part in parts if part.pool == pool)
+        if lxd.pools[pool].get("driver") == "dir":
+            needed += largest
         _see(host, f"storage pool {pool}", room.pools.get(pool, 0), needed, "it goes there")
 
 

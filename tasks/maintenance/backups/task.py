@@ -13,7 +13,7 @@ from tasks.errors import FleetError, UsageError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.intent.model import Backup, Container
 from tasks.maintenance.backups.plan import BackupWrite, created, export_path, plan_backup
-from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_export
+from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_export, see_that_lxd_can
 from tasks.maintenance.backups.store import Store
 from tasks.maintenance.backups.stored import (
     INSTANCE_ID,
@@ -111,6 +111,7 @@ class _Backup:
             self.host, facts, [*questions, *(w for path in paths for w in ("exports", path))]
         )
         parts = parts_of(instance, self.room.sizes)
+        see_that_lxd_can(self.host.name, facts, parts, take_in=False)
         see_room_for_export(
             self.host.name,
             self.room,
