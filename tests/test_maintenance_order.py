@@ -102,7 +102,7 @@ class Fleet:
         def work(task: Task) -> Result:
             self.begun.append(f"{job} {task.host.name}")
             self.during(f"{job} {task.host.name}", run_of(task))
-            fails = job == "upgrade" and task.host.name in self.fails
+            fails = job in ("upgrade", "restore") and task.host.name in self.fails
             return result_of(task, record(job, "failed" if fails else "ok"))
 
         return work
@@ -400,9 +400,10 @@ def test_and_to_one_whose_partner_is_not_well_but_no_other_job_is(fleet: Fleet) 
 
 
 def test_what_is_done_by_hand_is_alone_of_chosen_machines_and_at_any_time(fleet: Fleet) -> None:
-    fleet.declare(maintenance=NIGHTLY)
-    report = fleet.run("restore", limit=("a",))
-    assert booked(report, "restore") == {"a": "ok"}
+    fleet.declare(maintenance=replace(NIGHTLY, failures=1))
+    fleet.fails = ("a",)
+    report = fleet.run("restore", limit=("a", "b"))
+    assert booked(report, "restore") == {"a": "failed", "b": "ok"}
     with pytest.raises(UsageError, match="restore of all there is"):
         fleet.run("restore")
     with pytest.raises(UsageError, match="restore is a job of its own"):

@@ -25,7 +25,8 @@ class Job:
     machine's health is looked at. ``service`` is one that concerns what a container does: it is
     done to those that run, and to none whose ``apart`` group is not well; any other is done to
     those that are stopped or missing as well. One ``by_hand`` is for a bad day: alone, to machines
-    that were chosen, at any time. ``options`` are what its task is given besides in a run.
+    that were chosen, at any time, however many fail. ``options`` are what its task is given besides
+    in a run.
     """
 
     task: Callable[..., Result]

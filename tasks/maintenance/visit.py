@@ -57,7 +57,8 @@ def visit(
         if changing and not stop.is_set():
             if job.service and not serving:
                 closed = closed or gate.why_left_alone(turn.apart)
-            closed = closed or (gate.why_not_now if begun else gate.why_not_begin)(turn.name)
+            goes_on = begun or job.by_hand
+            closed = closed or (gate.why_not_now if goes_on else gate.why_not_begin)(turn.name)
             if closed:
                 left.append(name)
                 report.add(turn.name, record(name, "skipped", message=closed))
