@@ -31,11 +31,10 @@ from tasks.maintenance.backups.stored import (
     as_manifest,
     disks_left_out,
     from_manifest,
-    made_at,
-    moment_name,
     parts_of,
     state_of,
 )
+from tasks.maintenance.moments import made_at, moment_name
 from tasks.run import run_of
 from tests.machines import container_of, fleet_of, host_of
 

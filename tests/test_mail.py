@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.maintenance.upgrade import happened
+from tasks.maintenance.upgrade.packages import happened
 from tasks.outcome import Record, record
 from tasks.plan import Plan, Step
 from tasks.report import Report

@@ -14,7 +14,7 @@ from nornir.core import Nornir
 
 from tasks.bootstrap import bootstrap_container
 from tasks.intent.health import PortCheck, ServiceCheck
-from tasks.intent.model import Bootstrap, Container, Maintenance
+from tasks.intent.model import Bootstrap, Container, Maintenance, Upgrade
 from tasks.maintenance import check_health, maintain, upgrade_packages
 from tasks.outcome import Record
 from tasks.report import Report
@@ -46,6 +46,19 @@ cat /run/held
 """
 
 
+#: Has what there is so far be in an archive for security, beside the one that comes after it.
+SECURITY = """
+set -e
+mv /srv/rep /srv/sec
+cd /srv/sec
+sum=$(sha256sum Packages | cut -d' ' -f1)
+echo "Suite: bookworm-security
+SHA256:
+ $sum $(stat -c %s Packages) Packages" >Release
+echo 'deb [trusted=yes] copy:/srv/sec ./' >/srv/security.list
+"""
+
+
 class Machine(LabContainer):
     """A bootstrapped container that gets its packages from files."""
 
@@ -67,7 +80,12 @@ def fleet(state: Path, *containers: Container, dry_run: bool = False, **host: An
     return nr
 
 
+#: With a way back there are tests of their own.
+AT_ONCE = Upgrade(way_back=False)
+
+
 def rep(name: str = "rep-1", **values: Any) -> Container:
+    values = {"maintenance": Maintenance(upgrade=AT_ONCE), **values}
     return container_of(name, ADDRESSES[name], **values)
 
 
@@ -169,7 +187,7 @@ def test_a_lock_that_another_process_holds_is_waited_for(
 def test_a_lock_that_is_never_let_go_is_a_clear_failure(machine: Machine, state: Path) -> None:
     assert machine.inside(HOLD.replace("FILE", "/var/lib/dpkg/lock-frontend")) == "held\n"
     started = time.monotonic()
-    booked = do(state, upgrade_packages, rep(maintenance=Maintenance(deadline=6)))
+    booked = do(state, upgrade_packages, rep(maintenance=Maintenance(deadline=6, upgrade=AT_ONCE)))
     assert booked["status"] == "failed"
     assert "lock" in booked["message"]
     assert booked["message"].startswith("rep-1: ")
@@ -195,6 +213,30 @@ def test_an_interrupted_dpkg_is_finished_first(machine: Machine, state: Path) ->
     booked = do(state, upgrade_packages)
     assert booked["status"] in ("ok", "changed"), booked["message"]
     machine.inside('test -e /srv/rep-configured && test -z "$(dpkg --audit)"')
+
+
+def test_security_alone_and_held_packages(machine: Machine, state: Path) -> None:
+    """A package that security has, one that only others have, one that both have, one that is held
+    though security has it."""
+    names = ("sec-only", "rep-only", "sec-both", "sec-held")
+    for name in names:
+        machine.install(name, "1.0")
+    for name in ("sec-only", "sec-both", "sec-held"):
+        machine.build(name, "1.1")
+    machine.inside(SECURITY)
+    for name in ("rep-only", "sec-both"):
+        machine.build(name, "2.0")
+    machine.inside("cat /srv/security.list >>/etc/apt/sources.list; apt-get -q update")
+    rules = Upgrade(kind="security", hold=("sec-h*",), way_back=False)
+    wanted = rep(maintenance=Maintenance(upgrade=rules))
+    expected = [("upgrade", f"package {name}", "1.0 -> 1.1") for name in ("sec-both", "sec-only")]
+    assert sorted(steps(do(state, upgrade_packages, wanted, dry_run=True))) == expected
+    assert steps(do(state, upgrade_packages, wanted)) == expected
+    assert steps(do(state, upgrade_packages, wanted)) == []
+    found = {name: machine.version(name) for name in names}
+    assert found == {"sec-only": "1.1", "sec-both": "1.1", "sec-held": "1.0", "rep-only": "1.0"}
+    assert machine.inside("apt-mark showhold") == ""
+    machine.inside(f"apt-get -q -y purge {' '.join(names)}; rm -r /srv/sec /srv/security.list")
 
 
 def test_an_upgrade_that_fails_half_way_tells_both(machine: Machine, state: Path) -> None:

@@ -21,6 +21,7 @@ from tasks.intent.windows import Calendar, freeze_of, window_of
 from tasks.maintenance import gate
 from tasks.maintenance.jobs import JOBS, Job
 from tasks.maintenance.maintain import maintain
+from tasks.maintenance.upgrade.stage import UPGRADING, remembering
 from tasks.outcome import record, result_of
 from tasks.report import Report
 from tasks.run import Run, run_of
@@ -38,8 +39,9 @@ Booked = dict[str, list[str]]
 class Fleet:
     """A host with containers whose jobs are pretended, in threads, one after the other.
 
-    ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``during`` is called in
-    each job, ``begun`` has those that were begun, as "JOB MACHINE".
+    ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``upgrading`` were
+    left so by a run that was killed, ``during`` is called in each job, ``begun`` has those that
+    were begun, as "JOB MACHINE".
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
@@ -47,6 +49,7 @@ class Fleet:
         self.machines: list[Container | LxdHost] = [host_of()]
         self.fails: Collection[str] = ()
         self.stopped: Collection[str] = ()
+        self.upgrading: Collection[str] = ()
         self.begun: list[str] = []
         self.during: Callable[[str, Run], None] = lambda job, run: None
         self.on_read: Callable[[Run], None] = lambda run: None
@@ -84,13 +87,24 @@ class Fleet:
             run_of(nr).selected = frozenset(limit)
         return maintain(nr, jobs, now=now, workers=workers)
 
+    def begun_in(self, *jobs: str, dry_run: bool = False) -> list[str]:
+        """What a run began."""
+        self.run(*jobs, dry_run=dry_run)
+        return self.begun
+
     @property
     def undone(self) -> dict[str, list[str]]:
         return StateFolder(self.folder).undone()
 
     def _read(self, host: Host) -> HostFacts:
         instances = {
-            machine.name: {"status": "Stopped" if machine.name in self.stopped else "Running"}
+            machine.name: {
+                "name": machine.name,
+                "status": "Stopped" if machine.name in self.stopped else "Running",
+                "config": remembering(UPGRADING, machine.name, "0123")
+                if machine.name in self.upgrading
+                else {},
+            }
             for machine in self.machines
         }
         read = HostFacts(host.name, lxd=LxdFacts(running=True, instances=instances))
@@ -125,6 +139,28 @@ def booked(report: Report, job: str) -> dict[str, str]:
         for phase in host.phases
         if phase["phase"] == job
     }
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_a_canary_that_fails_is_the_last_that_is_begun(fleet: Fleet, fails: bool) -> None:
+    fleet.machines[3] = replace(fleet.machines[3], maintenance=Maintenance(canary=True))
+    fleet.fails = ("c",) if fails else ()
+    report = fleet.run("upgrade", "health", workers=4)
+    assert fleet.begun[0] == "upgrade c"
+    others = dict.fromkeys((HOST, "a", "b", "d"), "the canary c failed" if fails else "ok")
+    assert booked(report, "upgrade") == {**others, "c": "failed" if fails else "ok"}
+    assert fleet.undone == ({"upgrade": [HOST, "a", "b", "d"]} if fails else {})
+
+
+def test_an_upgrade_that_was_killed_is_finished_where_it_left_its_container_stopped(
+    fleet: Fleet,
+) -> None:
+    fleet.stopped, fleet.upgrading = ("a", "b"), ("b",)
+    report = fleet.run("upgrade")
+    assert booked(report, "check")["a"] == f"it is stopped on {HOST}"
+    assert booked(report, "upgrade")["b"] == "ok"
+    for jobs, dry_run in ((("health",), False), (("upgrade",), True)):
+        assert "b" not in {job.split()[1] for job in fleet.begun_in(*jobs, dry_run=dry_run)}
 
 
 def test_so_many_failures_end_the_run_and_the_next_begins_with_the_rest(fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tasks.intent.health_checks import health_of
 from tasks.intent.merge import Layers
@@ -12,14 +13,17 @@ from tasks.intent.model import (
     Attachment,
     Backup,
     Bootstrap,
+    BoundedCommand,
     Machine,
     Maintenance,
     Retention,
     Ssh,
+    Upgrade,
 )
 from tasks.intent.networks import attachments
 from tasks.intent.scope import Scope
 from tasks.intent.windows import Calendar, freeze_of, window_of
+from tasks.mistakes import Place
 
 
 def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -> Machine:
@@ -45,6 +49,10 @@ def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -
 
 def _maintenance(host: Layers, scope: Scope) -> Maintenance:
     data = dict(host.data.get("maintenance", {}))
+    for key in ("drain", "undrain"):
+        data[key] = _command(data.get(key), host.place("maintenance", key), scope)
+    upgrade = data.pop("upgrade", {})
+    data["upgrade"] = Upgrade(**{**upgrade, "hold": tuple(upgrade.get("hold", ()))})
     if rule := data.get("snapshots"):
         data["snapshots"] = Retention(**rule)
     if (backup := data.get("backup")) is not None:
@@ -60,6 +68,18 @@ def _maintenance(host: Layers, scope: Scope) -> Maintenance:
         zone,
     )
     return Maintenance(**data, calendar=calendar)
+
+
+def _command(
+    written: str | Mapping[str, Any] | None, place: Place, scope: Scope
+) -> BoundedCommand | None:
+    if written is None or isinstance(written, str):
+        return BoundedCommand(written) if written else None
+    if "run" not in written:
+        if not scope.mistakes.within(place):
+            scope.mistakes.add(place, "says no command", "write run: COMMAND")
+        return None
+    return BoundedCommand(**written)
 
 
 def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:

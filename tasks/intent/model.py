@@ -351,16 +351,41 @@ class Backup:
 
 
 @dataclass(frozen=True)
+class BoundedCommand:
+    """A shell command of the inventory, and the seconds that it may take."""
+
+    run: str
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """Which packages an upgrade is about: ``upgrade``, ``dist-upgrade`` or ``security`` alone, but
+    for those whose name or glob is in ``hold``. ``way_back`` is whether a container is upgraded
+    with a snapshot to go back to."""
+
+    kind: str = "upgrade"
+    hold: tuple[str, ...] = ()
+    way_back: bool = True
+
+
+@dataclass(frozen=True)
 class Maintenance:
     """How maintenance goes through the fleet: at most ``batch`` machines at once on a host.
 
-    ``deadline`` are the seconds that an upgrade or a snapshot may take; ``snapshots`` says which of
-    a container's are kept, None that all are; ``backup`` is where it is backed up to, None for
-    nowhere; ``failures`` is how many failed machines end the run where this one is among them, None
-    for any number; ``calendar`` is when the machine may be changed.
+    ``canary`` is one that has to go well before others are begun. ``deadline`` are the seconds that
+    an upgrade or a snapshot may take; ``drain`` is what takes a container's work off it before an
+    upgrade and ``undrain`` what gives it back, both of them as often as need be; ``snapshots`` says
+    which of a container's are kept, None that all are; ``backup`` is where it is backed up to, None
+    for nowhere; ``failures`` is how many failed machines end the run where this one is among them,
+    None for any number; ``calendar`` is when the machine may be changed.
     """
 
     batch: int = 2
+    canary: bool = False
+    upgrade: Upgrade = field(default_factory=Upgrade)
+    drain: BoundedCommand | None = None
+    undrain: BoundedCommand | None = None
     deadline: float = 900.0
     snapshots: Retention | None = None
     backup: Backup | None = None

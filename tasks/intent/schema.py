@@ -150,6 +150,7 @@ _RETENTION = Table(
         "weekly": integer(0, 10000, "a number of weeks"),
     }
 )
+_COMMAND = Table({"run": LINE, "seconds": SECONDS})
 
 COMMON: Mapping[str, Value] = {
     "site": WORD,
@@ -173,7 +174,19 @@ COMMON: Mapping[str, Value] = {
     "maintenance": Table(
         {
             "batch": integer(1, 1000, "a number of machines"),
+            "canary": BOOLEAN,
             "deadline": SECONDS,
+            "upgrade": Table(
+                {
+                    "kind": choice("upgrade", "dist-upgrade", "security"),
+                    "hold": ListOf(
+                        matching(r"[a-z0-9*?][a-z0-9+.*?-]*", "a package's name, or a glob")
+                    ),
+                    "way_back": BOOLEAN,
+                }
+            ),
+            "drain": OrNull(Either(mapping=_COMMAND, other=LINE)),
+            "undrain": OrNull(Either(mapping=_COMMAND, other=LINE)),
             "snapshots": OrNull(_RETENTION),
             "backup": OrNull(
                 Table({"to": HOST_NAME, "keep": OrNull(_RETENTION), "deadline": SECONDS})

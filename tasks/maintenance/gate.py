@@ -33,6 +33,8 @@ class Gate:
         self._broken: dict[str, str] = {}
         #: The machines that this run began to change and that failed, with their ``failures``.
         self._failed: dict[str, int | None] = {}
+        #: The canary that failed, after which nothing else is begun.
+        self._canary = ""
         self._telling = threading.Lock()
 
     def failed(self, turn: Turn, *, begun: bool) -> None:
@@ -42,6 +44,8 @@ class Gate:
                 self._broken.setdefault(turn.apart, turn.name)
             if begun:
                 self._failed[turn.name] = self.intent.machine(turn.name).maintenance.failures
+                if turn.canary:
+                    self._canary = turn.name
 
     def is_down(self, container: Container) -> None:
         """Take note of a container that should run and does not: its partners have its work."""
@@ -64,7 +68,8 @@ class Gate:
     def why_not_begin(self, name: str) -> str:
         """Why no machine is begun to be changed any more; empty where it may be."""
         with self._telling:
-            ended = why_ended(self._failed)
+            ended = f"the canary {self._canary} failed" if self._canary else ""
+            ended = ended or why_ended(self._failed)
         return ended or self.why_not_now(name)
 
     def why_not_now(self, name: str) -> str:

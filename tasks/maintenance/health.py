@@ -17,7 +17,7 @@ from tasks.maintenance.probes.http import probe_http
 from tasks.maintenance.probes.sip_exchange import probe_sip
 from tasks.maintenance.reading import Interval, asked, found, judge, parse
 from tasks.onhost import on_host
-from tasks.outcome import failure, record, result_of
+from tasks.outcome import Record, failure, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.transport import connection_to, exec_notes, shell_of
@@ -40,28 +40,31 @@ def check_health(task: Task) -> Result:
     ``Result.result`` is the record of phase ``health``: ok with what was found, or failed with
     everything that is wrong. Errors are in the record, never raised.
     """
+    return result_of(task, look_at(task.host))
+
+
+def look_at(host: Host) -> Record:
+    """The record of :func:`check_health` of a machine."""
     started = time.monotonic()
-    name = task.host.name
-    run = run_of(task)
+    run = run_of(host)
     try:
-        machine = run.intent.machine(name)
+        machine = run.intent.machine(host.name)
         try:
-            problems, used = _read(task.host, machine.health)
+            problems, used = _read(host, machine.health)
         except FleetError as error:
             over_ssh = not isinstance(error, UnreachableError)
-            answers = tuple(_ask(task.host, machine.health, over_ssh=over_ssh))
+            answers = tuple(_ask(host, machine.health, over_ssh=over_ssh))
             seconds = time.monotonic() - started
-            entry = failure(PHASE, error, plan=Plan(notes=answers), seconds=seconds)
-            return result_of(task, entry)
-        problems += _ask(task.host, machine.health)
-        if name in run.over_exec and machine.ssh.hostname:
-            problems.insert(0, f"SSH does not answer: {run.over_exec[name]}")
+            return failure(PHASE, error, plan=Plan(notes=answers), seconds=seconds)
+        problems += _ask(host, machine.health)
+        if host.name in run.over_exec and machine.ssh.hostname:
+            problems.insert(0, f"SSH does not answer: {run.over_exec[host.name]}")
         if problems:
-            raise ProofError("; ".join(problems), where=name)
+            raise ProofError("; ".join(problems), where=host.name)
     except Exception as error:
-        return result_of(task, failure(PHASE, error, seconds=time.monotonic() - started))
-    plan: Plan[None] = Plan(reason=used, notes=exec_notes(task.host))
-    return result_of(task, record(PHASE, "ok", plan=plan, seconds=time.monotonic() - started))
+        return failure(PHASE, error, seconds=time.monotonic() - started)
+    plan: Plan[None] = Plan(reason=used, notes=exec_notes(host))
+    return record(PHASE, "ok", plan=plan, seconds=time.monotonic() - started)
 
 
 def _read(host: Host, checks: Sequence[HealthCheck]) -> tuple[list[str], str]:

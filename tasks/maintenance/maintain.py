@@ -22,6 +22,8 @@ from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, turns_of
 from tasks.maintenance.undone import first_of, still_undone
+from tasks.maintenance.upgrade.stage import is_upgrading
+from tasks.maintenance.upgrade.way_back import PHASE as UPGRADE
 from tasks.maintenance.visit import skip_late, visit
 from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
@@ -224,7 +226,15 @@ class _Maintenance:
             return "", ""
         if self.report.lost(container.on):
             return f"its LXD host {container.on} is {self.report.hosts[container.on].status}", ""
-        return "", why_not(container, self.shared.facts[container.on])
+        return "", self._why_not(container, self.shared.facts[container.on])
+
+    def _why_not(self, container: Container, facts: HostFacts) -> str:
+        """As :func:`why_not`; an upgrade is finished also where one that was killed has left its
+        container stopped."""
+        reason = why_not(container, facts)
+        instance = facts.lxd.instances.get(container.name)
+        finishes = UPGRADE in self.changing and instance and is_upgrading(instance)
+        return "" if finishes else reason
 
     def _is_down(self, container: Container) -> bool:
         """Whether it is known not to run, or its LXD host does not answer; also of one that is not

@@ -15,7 +15,7 @@ class Turn:
 
     ``on`` is a container's LXD host, ``batch`` how many of its containers an LXD host lets work
     at once, ``apart`` the group of which never two work at once, ``last`` marks the machine that
-    the run is controlled from, and its LXD host.
+    the run is controlled from, and its LXD host, ``canary`` one that all others wait for.
     """
 
     name: str
@@ -23,6 +23,7 @@ class Turn:
     batch: int = 1
     apart: str | None = None
     last: bool = False
+    canary: bool = False
 
 
 def turns_of(
@@ -34,7 +35,8 @@ def turns_of(
     """The turns of ``machines``, those before the others that are to start first.
 
     These are the ``undone`` ones in their order, then the containers that an undone LXD host has to
-    wait for. The LXD host of a machine that is ``last`` is last as well.
+    wait for. The LXD host of a machine that is ``last`` is last as well. An LXD host is no canary:
+    it comes after its containers.
     """
     last = {*last, *(c.on for c in intent.containers.values() if c.name in last)}
     place = {name: number for number, name in enumerate(undone)}
@@ -43,9 +45,9 @@ def turns_of(
         machine = intent.machine(name)
         on = intent.containers[name].on if name in intent.containers else None
         host = intent.lxd_hosts[on] if on else machine
-        turns[name] = Turn(
-            name, on, max(1, host.maintenance.batch), machine.apart, last=name in last
-        )
+        canary = machine.maintenance.canary and machine.kind != "lxd" and name not in last
+        batch = max(1, host.maintenance.batch)
+        turns[name] = Turn(name, on, batch, machine.apart, name in last, canary)
 
     def urgency(turn: Turn) -> int:
         return place.get(turn.name, len(place) + (turn.on not in place))
@@ -59,18 +61,21 @@ def next_turns(
     """Which of the waiting machines may start now, given those that are at work.
 
     On one LXD host at most ``batch`` containers at once, and the host itself after all of them;
-    of an ``apart`` group one at a time in the whole fleet; the controlling machine and its host
-    when all others are done. Among those the first that waits starts first. Something starts
-    whenever nothing is running.
+    of an ``apart`` group one at a time in the whole fleet; all others when the canaries are done;
+    the controlling machine and its host when all others are done. Among those the first that waits
+    starts first. Something starts whenever nothing is running.
     """
     left = [turns[name] for name in (*waiting, *running)]
     carrying = {turn.on for turn in left}
     others_left = any(not turn.last for turn in left)
+    canaries_left = any(turn.canary for turn in left)
     busy = Counter(turns[name].on for name in running)
     apart = {turns[name].apart for name in running}
     chosen = []
     for turn in (turns[name] for name in waiting):
         if (turn.last and others_left) or (turn.apart and turn.apart in apart):
+            continue
+        if canaries_left and not turn.canary:
             continue
         if turn.name in carrying if turn.on is None else busy[turn.on] >= turn.batch:
             continue

@@ -1,8 +1,13 @@
 #!/bin/sh
-# Upgrades all packages of a Debian or Ubuntu machine: refresh the lists, upgrade, autoremove,
+# Upgrades the packages of a Debian or Ubuntu machine: refresh the lists, upgrade, autoremove,
 # autoclean. Prints the installed packages before and after it, what went wrong on standard error.
-# Arguments: "dry" or "real", and how many seconds to wait for the locks of dpkg and apt.
-# In a dry run apt only simulates, on the lists that are there, and writes no cache.
+# Arguments: the mode, how many seconds to wait for the locks of dpkg and apt, what to upgrade, and
+# the names of packages that stay as they are (apt_preferences(5)).
+# Modes: "dry": apt only simulates, on the lists that are there, and writes no cache; "look": the
+# same on lists that it refreshes; "real"; and "restart": real, then restarts the services of which
+# a process still runs what was replaced, and prints their names.
+# What to upgrade: "upgrade" (nothing is removed for it), "dist-upgrade", or "security": what is
+# installed only to versions of an archive whose name ends in -security, as Debian's and Ubuntu's.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -11,12 +16,20 @@ export PATH LC_ALL DEBIAN_FRONTEND
 
 mode=$1
 wait_until=$(($(date +%s) + $2))
+what=$3
+shift 3
 
 work=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX) || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 # A file and no pipe: a daemon started by an upgrade would keep a pipe open for ever.
 said=$work/said
+# Ours come first, and the first that is about a package counts.
+preferences=$work/preferences
+for name; do
+    printf 'Package: %s\nPin: version *\nPin-Priority: -1\n\n' "$name"
+done >"$preferences"
+[ ! -f /etc/apt/preferences ] || cat /etc/apt/preferences >>"$preferences"
 
 # Fails with apt's own words, or with all that was said where there are none.
 fail() {
@@ -43,39 +56,98 @@ patiently() {
 apt() {
     left=$((wait_until - $(date +%s)))
     [ "$left" -ge 0 ] || left=0
-    patiently apt-get -q -y -o "DPkg::Lock::Timeout=$left" \
+    patiently apt-get -q -y -o "DPkg::Lock::Timeout=$left" -o "Dir::Etc::preferences=$preferences" \
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1 "$@" ||
         fail "apt-get $1"
 }
 
-upgrade() {
-    patiently dpkg --configure -a --force-confdef --force-confold || fail "dpkg --configure -a"
+simulated() {
+    apt-get -q -s -o "Dir::Etc::preferences=$preferences" "$@" </dev/null >"$said" 2>&1 ||
+        fail "apt-get -s $1"
+}
+
+# Runs the upgrade by "apt" or "simulated", with more options of apt-get.
+as_wanted() {
+    by=$1
+    shift
+    case $what in
+    dist-upgrade) "$by" dist-upgrade "$@" ;;
+    *) "$by" upgrade --with-new-pkgs "$@" ;;
+    esac
+}
+
+refresh() {
     apt update
     # An index that cannot be fetched is only a warning to apt, which goes on with the old one.
     if grep -qE '^(W: Failed to fetch|W: Some index files|E:)' "$said"; then
         fail "apt-get update"
     fi
-    apt upgrade --with-new-pkgs
+}
+
+# Pins what would be upgraded from elsewhere to what is installed, or to a version that is for
+# security, be there a newer one of another archive.
+pin_to_security() {
+    as_wanted simulated "$@"
+    awk '$1 == "Inst" && $3 ~ /^\[/ && !/-security[], )]/ {
+        sub(/:.*/, "", $2)
+        print "Package: " $2 "\nPin: release a=*-security\nPin-Priority: 990\n"
+        print "Package: " $2 "\nPin: version *\nPin-Priority: -1\n"
+    }' "$said" >"$work/pins"
+    cat "$preferences" >>"$work/pins"
+    mv "$work/pins" "$preferences"
+}
+
+upgrade() {
+    patiently dpkg --configure -a --force-confdef --force-confold || fail "dpkg --configure -a"
+    refresh
+    [ "$what" != security ] || pin_to_security
+    as_wanted apt
     apt autoremove
     apt autoclean
 }
 
 simulate() {
-    apt-get -q -s -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= "$@" \
-        </dev/null >"$said" 2>&1 || fail "apt-get -s $1"
+    [ "$what" != security ] || pin_to_security "$@"
+    as_wanted simulated "$@"
     cat "$said"
+    simulated autoremove "$@"
+    cat "$said"
+    [ -z "$(dpkg --audit 2>/dev/null)" ] || echo "# interrupted"
+}
+
+# Prints the services of which a process still runs a program or library that was replaced. A bus
+# or a login that is restarted would take others down with it.
+outdated() {
+    grep -lE ' r-xp .* (/usr|/lib|/bin|/sbin|/opt)[^ ]* \(deleted\)$' /proc/[0-9]*/maps 2>/dev/null |
+        while IFS=/ read -r _ _ pid _; do
+            sed -n 's|.*/system.slice/\(.*/\)\{0,1\}\([^/]*\.service\).*|\2|p' "/proc/$pid/cgroup"
+        done 2>/dev/null | sort -u |
+        grep -vE '^(dbus(-broker)?|systemd-logind|console-getty|getty@.*|container-getty@.*)\.service$'
+}
+
+restart_outdated() {
+    for service in $(outdated); do
+        systemctl restart "$service" </dev/null >"$said" 2>&1 || fail "systemctl restart $service"
+        echo "$service"
+    done
 }
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "there is no apt-get on this machine" >&2
     exit 1
 fi
-if [ "$mode" = dry ]; then
-    simulate upgrade --with-new-pkgs
-    simulate autoremove
+case $mode in
+dry)
+    simulate -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
     exit 0
-fi
+    ;;
+look)
+    refresh
+    simulate
+    exit 0
+    ;;
+esac
 echo "# before"
 installed
 (
@@ -85,4 +157,8 @@ installed
 status=$?
 echo "# after"
 installed
+if [ "$status" = 0 ] && [ "$mode" = restart ]; then
+    echo "# restarted"
+    restart_outdated
+fi
 exit "$status"

@@ -10,7 +10,8 @@ from typing import Literal
 from tasks.intent.model import Retention
 from tasks.maintenance.backups.room import in_words
 from tasks.maintenance.backups.store import Stored
-from tasks.maintenance.backups.stored import Part, StoredBackup, made_at
+from tasks.maintenance.backups.stored import Part, StoredBackup
+from tasks.maintenance.moments import made_at
 from tasks.maintenance.retention import kept
 from tasks.plan import Plan, Step
 

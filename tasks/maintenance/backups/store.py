@@ -15,8 +15,8 @@ from tasks.maintenance.backups.stored import (
     StoredBackup,
     as_manifest,
     from_manifest,
-    made_at,
 )
+from tasks.maintenance.moments import made_at
 from tasks.onhost import on_host
 from tasks.run import run_of
 from tasks.shell import Completed

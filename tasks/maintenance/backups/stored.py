@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
 from typing import Any, Literal
 
 from tasks.actual import Json, LxdFacts
 
-#: How a moment is written, always in UTC: it is the name of a backup.
-_MOMENT = "%Y%m%dT%H%M%SZ"
-_OURS = re.compile(r"[0-9]{8}T[0-9]{6}Z")
 INSTANCE = "container"
 #: The config key with what cloud-init knows an instance by.
 INSTANCE_ID = "volatile.cloud-init.instance-id"
@@ -79,20 +73,6 @@ class StoredBackup:
     def instance(self) -> Part:
         """The part that is the container."""
         return next(part for part in self.parts if not part.volume)
-
-
-def moment_name(moment: datetime) -> str:
-    """The name of a backup that is made at that moment."""
-    return moment.astimezone(timezone.utc).strftime(_MOMENT)
-
-
-def made_at(name: str) -> datetime | None:
-    """When a backup of ours was made, by its name; None for anything else's name."""
-    if not _OURS.fullmatch(name):
-        return None
-    with suppress(ValueError):
-        return datetime.strptime(name, _MOMENT).replace(tzinfo=timezone.utc)
-    return None
 
 
 def as_manifest(backup: StoredBackup) -> bytes:

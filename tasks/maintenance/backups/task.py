@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from tasks.errors import FleetError, UsageError
+from tasks.errors import FleetError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.intent.model import Backup, Container
 from tasks.maintenance.backups.plan import BackupWrite, created, export_path, plan_backup
@@ -20,11 +20,11 @@ from tasks.maintenance.backups.stored import (
     StoredBackup,
     custom_volumes,
     disks_left_out,
-    moment_name,
     parts_of,
     root_pool,
     state_of,
 )
+from tasks.maintenance.moments import moment_name
 from tasks.onhost import on_host
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
@@ -63,8 +63,6 @@ def back_up_container(task: Task, dry_run: bool | None = None) -> Result:
     if rule is None:
         reason = "maintenance.backup says nothing, it is not backed up"
         return result_of(task, record(BACKUP, "ok", plan=Plan(reason=reason)))
-    if rule.to not in run.hosts or rule.to in run.intent.containers:
-        raise UsageError(f"{rule.to or 'nothing'} is no machine to keep backups on")
     backup = _Backup(run.hosts[container.on], container, rule, run.hosts[rule.to])
     return converge(
         task,

@@ -1,0 +1,89 @@
+"""Upgrade all packages of a machine, and say which went from which version to which."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from nornir.core.task import Result, Task
+
+from tasks.intent.model import Container
+from tasks.maintenance.upgrade.carried import Carried
+from tasks.maintenance.upgrade.packages import foreseen, see_it_ended_well, upgraded
+from tasks.maintenance.upgrade.way_back import PHASE, upgrade_with_a_way_back
+from tasks.outcome import Status, failure, record, result_of
+from tasks.plan import Plan
+from tasks.run import run_of
+from tasks.transport import exec_notes, shell_of
+
+
+def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
+    """Refresh the package lists, upgrade, remove what nothing needs any more, clean the cache.
+
+    Works on any Debian or Ubuntu machine of the fleet; ``maintenance.upgrade`` says what is
+    upgraded. An interrupted dpkg is finished first; dpkg's and apt's locks are waited for, up to a
+    third of the machine's ``maintenance.deadline`` (seconds). A dry run asks apt to simulate, on
+    the lists as they are.
+
+    A container for which there is something to do is drained, looked at, and upgraded with a
+    snapshot to go back to (:mod:`tasks.maintenance.upgrade.way_back`), unless its
+    ``maintenance.upgrade.way_back`` is false. All others are upgraded at once; the containers that
+    run on an LXD host, and those that are well, are so after it as well.
+
+    Arguments:
+        dry_run: overrides Nornir's own dry run.
+
+    ``Result.result`` is the record of phase ``upgrade``; its steps name each package with its
+    versions. It is changed only where a package was upgraded, installed or removed, also where
+    the upgrade failed half-way or was taken back, and where that is not known: it passed its
+    deadline, or the connection broke. Errors are in the record, never raised.
+    """
+    machine = run_of(task).intent.machine(task.host.name)
+    if task.is_dry_run(dry_run):
+        return _dry(task)
+    if isinstance(machine, Container) and machine.maintenance.upgrade.way_back:
+        return upgrade_with_a_way_back(task, machine)
+    return _at_once(task)
+
+
+def _dry(task: Task) -> Result:
+    started = time.monotonic()
+    try:
+        rules = run_of(task).intent.machine(task.host.name).maintenance
+        plan = foreseen(task.host, "dry", rules)
+        plan = replace(plan, notes=(*plan.notes, *exec_notes(task.host)))
+    except Exception as error:
+        return result_of(task, failure(PHASE, error, seconds=time.monotonic() - started))
+    return _done(task, plan, started)
+
+
+def _at_once(task: Task) -> Result:
+    """In one exchange; on an LXD host, a look first and its containers' health besides."""
+    started = time.monotonic()
+    plan: Plan[None] = Plan()
+    begun = False
+    try:
+        machine = run_of(task).intent.machine(task.host.name)
+        rules = machine.maintenance
+        shell_of(task.host)
+        carried = None
+        if machine.kind == "lxd":
+            plan = foreseen(task.host, "look", rules)
+            carried = Carried(task) if plan.changed else None
+        if machine.kind != "lxd" or carried:
+            begun = True
+            upgrade = upgraded(task.host, "real", rules)
+            plan = replace(upgrade.plan, notes=(*upgrade.plan.notes, *exec_notes(task.host)))
+            begun = plan.changed
+            see_it_ended_well(task.host, upgrade)
+        if carried:
+            carried.see_that_all_is_as_before("its upgrade")
+    except Exception as error:
+        seconds = time.monotonic() - started
+        return result_of(task, failure(PHASE, error, plan=plan, seconds=seconds, begun=begun))
+    return _done(task, plan, started)
+
+
+def _done(task: Task, plan: Plan[None], started: float) -> Result:
+    status: Status = "changed" if plan.changed else "ok"
+    return result_of(task, record(PHASE, status, plan=plan, seconds=time.monotonic() - started))

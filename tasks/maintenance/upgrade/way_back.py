@@ -1,0 +1,217 @@
+"""Upgrade a container with a way back: it ends well, or as it was before.
+
+Drained, found well, a snapshot, the upgrade, services restarted that need it, found well again,
+undrained. Where the upgrade fails or does not leave it well, it goes back to the snapshot. What is
+attached to it besides its root disk is in no snapshot of LXD's, and keeps what was written. How far
+it is, :mod:`tasks.maintenance.upgrade.stage` says.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from nornir.core.task import Result, Task
+
+from tasks.actual import Json
+from tasks.errors import FleetError, ProofError
+from tasks.facts.host import facts_of
+from tasks.intent.model import Container
+from tasks.maintenance.snapshots import snapshot_name, snapshots_of
+from tasks.maintenance.upgrade.packages import (
+    digest_of,
+    foreseen,
+    is_interrupted,
+    see_it_ended_well,
+    upgraded,
+)
+from tasks.maintenance.upgrade.service import Service
+from tasks.maintenance.upgrade.snapshot import Snapshot, driver_of
+from tasks.maintenance.upgrade.stage import (
+    REFUSED,
+    UNDER_WAY,
+    UPGRADING,
+    digest_under_way,
+    is_recent,
+    is_upgrading,
+    kept_name,
+    next_of,
+    remembering,
+    snapshot_under_way,
+    was_refused,
+)
+from tasks.outcome import Status, failure, record, result_of
+from tasks.plan import Plan, Step
+from tasks.run import run_of
+from tasks.transport import exec_notes
+
+PHASE = "upgrade"
+
+
+def upgrade_with_a_way_back(task: Task, container: Container) -> Result:
+    """Upgrade a container for which there is something to do; see the module.
+
+    The Result holds the record of phase ``upgrade``. It is failed where it went back, and its
+    steps say so.
+    """
+    started = time.monotonic()
+    upgrade = _Upgrade(task, container)
+    try:
+        upgrade.run()
+    except Exception as error:
+        seconds = time.monotonic() - started
+        begun, plan = upgrade.begun, upgrade.plan
+        return result_of(task, failure(PHASE, error, plan=plan, seconds=seconds, begun=begun))
+    plan = replace(upgrade.plan, notes=(*upgrade.plan.notes, *exec_notes(task.host)))
+    status: Status = "changed" if plan.changed else "ok"
+    return result_of(task, record(PHASE, status, plan=plan, seconds=time.monotonic() - started))
+
+
+class _Upgrade:
+    """One upgrade on its way; ``begun`` says that something of it may be left."""
+
+    def __init__(self, task: Task, container: Container) -> None:
+        self.host = task.host
+        self.container = container
+        self.rules = container.maintenance
+        self.lxd_host = run_of(task).hosts[container.on]
+        self.service = Service(task.host, container)
+        self.snapshot = Snapshot(run_of(task), container)
+        self.digest = ""
+        self.plan: Plan[None] = Plan()
+        self.begun = False
+
+    def run(self) -> None:
+        """Finish what an earlier run began, or look, and where there is something to do, do it."""
+        facts = facts_of(self.lxd_host).lxd
+        instance = facts.instances.get(self.container.name, {"name": self.container.name})
+        if is_upgrading(instance):
+            self.begun = True
+            instance = self.snapshot.instance()
+            if not self._is_ended(instance):
+                return
+        self.begun = False
+        self.plan = foreseen(self.host, "look", self.rules)
+        if not self.plan.changed:
+            return
+        self.digest = digest_of(self.plan)
+        if was_refused(instance, self.digest):
+            raise FleetError(
+                "the same versions did not leave it well before, and are not tried again",
+                where=self.container.name,
+                remedy="hold them (maintenance: upgrade: hold), or have them tried again: "
+                f"lxc config unset {self.container.name} {REFUSED}",
+            )
+        snapshot = self._prepare(driver_of(instance, facts))
+        self._go_on(snapshot, taken_up=False)
+
+    def _is_ended(self, instance: Json) -> bool:
+        """Do what an earlier upgrade has left to do; whether there may be more to upgrade."""
+        self.digest = digest_under_way(instance)
+        snapshot = snapshot_under_way(snapshots_of(self.lxd_host, self.container))
+        now = datetime.now(timezone.utc)
+        match next_of(instance, snapshot, now):
+            case "give its work again":
+                self._give_its_work_again(instance)
+                return True
+            case "go back":
+                self._go_back(snapshot, "an earlier run was ended while it went back")
+            case "keep":
+                self._leave(snapshot, "an earlier run was ended while it went back")
+            case "finish":
+                self._see_that_it_runs(instance)
+                self.service.drain()
+                self._go_on(snapshot, taken_up=True)
+                done = "the upgrade that an earlier run began is finished"
+                self.plan = replace(self.plan, notes=(*self.plan.notes, done))
+        return False
+
+    def _prepare(self, driver: str) -> str:
+        """Take its work off it, see that it is well, and take the snapshot; the name of that."""
+        snapshot = snapshot_name(datetime.now(timezone.utc), UNDER_WAY)
+        self.snapshot.remember(remembering(UPGRADING, self.container.name, self.digest))
+        try:
+            self.service.drain()
+            if not is_interrupted(self.plan):
+                self.service.see_that_it_is_well("before its upgrade", looks=1)
+            if self.snapshot.take(snapshot, driver):
+                self.service.forget_connection()
+                self.service.drain()  # it may have forgotten that it was
+        except FleetError as error:
+            self._let_go(error)
+            raise
+        return snapshot
+
+    def _let_go(self, reason: FleetError) -> None:
+        """Give it its work again, which is not upgraded for that reason."""
+        try:
+            self._give_its_work_again(self.snapshot.instance())
+        except FleetError as error:
+            self.begun = True
+            raise FleetError(
+                f"{reason.what}; and then {error.what}",
+                where=self.container.name,
+                remedy="mend it there; the next run goes on with it",
+            ) from error
+
+    def _give_its_work_again(self, instance: Json) -> None:
+        """There is nothing to go back to: whatever it was about to be upgraded to comes later."""
+        self._see_that_it_runs(instance)
+        self.service.undrain()
+        self.snapshot.remember({}, forget=(UPGRADING,))
+
+    def _see_that_it_runs(self, instance: Json) -> None:
+        if instance.get("status") == "Stopped":
+            self.snapshot.start()
+            self.service.forget_connection()
+
+    def _go_on(self, snapshot: str, *, taken_up: bool) -> None:
+        """The upgrade itself; ``taken_up`` is one that another run began, some time ago."""
+        self.begun = True
+        try:
+            upgrade = upgraded(self.host, "restart", self.rules)
+            self.plan = upgrade.plan
+            see_it_ended_well(self.host, upgrade)
+            self.service.see_that_it_is_well("after its upgrade")
+        except FleetError as error:
+            if taken_up and not is_recent(snapshot, datetime.now(timezone.utc)):
+                self._leave(snapshot, error.what)
+            self._go_back(snapshot, error.what)
+        self._end(snapshot)
+
+    def _go_back(self, snapshot: str, reason: str) -> None:
+        """Go back to the snapshot; raises :class:`ProofError` with the reason in the end."""
+        snapshot = self.snapshot.decide_to_go_back(snapshot)
+        self.snapshot.put_back(snapshot)
+        self.snapshot.start()
+        ill = self.service.what_is_wrong()
+        back = Step("restore", f"snapshot {kept_name(snapshot)}", None, "as it was before")
+        self.plan = replace(self.plan, steps=(*self.plan.steps, back))
+        self._end(snapshot, refused=True, keep=bool(ill))
+        raise ProofError(
+            f"{reason}; it is back to what it was before the upgrade"
+            + (f", and is not well there: {ill}" if ill else ""),
+            where=self.container.name,
+            remedy="find out what does not go well with the new versions; they are not tried "
+            "again, other ones are",
+        )
+
+    def _leave(self, snapshot: str, reason: str) -> None:
+        """Keep it as it is and say so: :class:`ProofError`."""
+        self._end(snapshot, refused=True, keep=True)
+        name = kept_name(snapshot)
+        raise ProofError(
+            f"{reason}; it is kept as it is, since an earlier run began the upgrade too long ago "
+            f"to go back by itself: what was written since snapshot {name} would be lost",
+            where=self.container.name,
+            remedy=f"mend it there, or: lxc restore {self.container.name} {name}",
+        )
+
+    def _end(self, snapshot: str, *, refused: bool = False, keep: bool = False) -> None:
+        """Decide about the snapshot, and give it its work again."""
+        self.snapshot.end(snapshot, keep=keep or self.rules.snapshots is not None)
+        self.service.undrain()
+        remembered = remembering(REFUSED, self.container.name, self.digest) if refused else {}
+        forgotten = (UPGRADING,) if refused else (UPGRADING, REFUSED)
+        self.snapshot.remember(remembered, forget=forgotten)
