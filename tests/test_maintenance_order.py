@@ -440,7 +440,7 @@ def test_what_is_done_by_hand_is_alone_of_chosen_machines_and_at_any_time(fleet:
     fleet.fails = ("a",)
     report = fleet.run("restore", limit=("a", "b"))
     assert booked(report, "restore") == {"a": "failed", "b": "ok"}
-    with pytest.raises(UsageError, match="restore of all there is"):
+    with pytest.raises(UsageError, match="restore is for chosen machines"):
         fleet.run("restore")
     with pytest.raises(UsageError, match="restore is a job of its own"):
         fleet.run("restore", "upgrade", limit=("a",))

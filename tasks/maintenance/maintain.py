@@ -86,7 +86,7 @@ def maintain(
     run = run_of(nr)
     by_hand = next((name for name, job in wanted.items() if job.by_hand), "")
     if by_hand and run.selected == frozenset(run.intent.names()):
-        raise UsageError(f"{by_hand} of all there is?", remedy="say of what: --limit SELECTOR")
+        raise UsageError(f"{by_hand} is for chosen machines", remedy="say which: --limit SELECTOR")
     now = now or bool(by_hand)
     if not now and any(job.changes for job in wanted.values()):
         for name in run.selected:

@@ -24,6 +24,7 @@ from tasks.lxd_api.connection import api_of
 from tasks.maintenance.backups.plan import newest
 from tasks.maintenance.backups.restoring import (
     RestoreWrite,
+    begun_from,
     half_name,
     plan_restore,
     restored_mark,
@@ -121,8 +122,11 @@ class _Restoring:
         """Look at the backups, at all LXD hosts and at the address, and plan."""
         if self.done:
             return self._see_that_it_is_done()
-        backup, _ = self._backup()
         here = lxd_facts_of(self.target, fresh=fresh)
+        begun = begun_from(self.container.name, here)
+        if any(kept.moment == begun for kept in self._kept()):
+            self.moment = begun
+        backup, _ = self._backup()
         others, unread = self._others()
         see_that_it_can_be(
             self.container,
@@ -182,11 +186,15 @@ class _Restoring:
     def _store(self) -> Store:
         return Store(self.run.hosts[self._rule.to], self.container, self._rule.deadline)
 
-    def _backup(self) -> tuple[StoredBackup, StoredBackup | None]:
-        """The backup that is meant, and the one before it."""
+    def _kept(self) -> list[StoredBackup]:
+        """Its backups, the newest first, read once."""
         if self._backups is None:
             self._backups = newest(self._store.look())
-        found = self._backups
+        return self._backups
+
+    def _backup(self) -> tuple[StoredBackup, StoredBackup | None]:
+        """The backup that is meant, and the one before it."""
+        found = self._kept()
         wanted = [b for b in found if not self.moment or b.moment == self.moment]
         if not wanted:
             there = ", ".join(b.moment for b in found) or "none"
@@ -243,10 +251,11 @@ class _Restoring:
             api.post(_volume(part, write.name), {"name": write.rename}, deadline=START_DEADLINE)
         elif write.action == "import" and part:
             self._import(api, backup, part)
-        elif write.action == "start":
-            if backup.instance_id:
-                known = {INSTANCE_ID: backup.instance_id}
-                update(api, ContainerWrite("update", self.container.name, known))
+        stopped = write.action == "prove" and not self.container.running
+        if backup.instance_id and (write.action == "start" or stopped):
+            known = {INSTANCE_ID: backup.instance_id}
+            update(api, ContainerWrite("update", self.container.name, known))
+        if write.action == "start":
             change_state(api, self.container.name, "start")
         if write.action in ("start", "prove"):
             if self.container.running:

@@ -65,10 +65,10 @@ def plan_restore(
     name = container.name
     found = here.instances.get(name)
     steps = list(_half_kept(name, here))
-    mark = _mark(found)
-    if found and mark[:1] == [name] and mark[2:] == ["begun"]:
-        return Plan((*steps, *_last(container, found, mark[1])))
-    if found and mark == [name, backup.moment, "done"] and not replace:
+    begun = begun_from(name, here)
+    if found and begun:
+        return Plan((*steps, *_last(container, found, begun)))
+    if found and _mark(found) == [name, backup.moment, "done"] and not replace:
         return Plan(tuple(steps), reason=f"restored from the backup {backup.moment} already")
     if found and not replace:
         raise _there(f"container {name}", container.on)
@@ -129,6 +129,12 @@ def see_that_it_can_be(
 def half_name(name: str) -> str:
     """What an import is called until it is whole."""
     return f"{name[: 63 - len(_UNDER_WAY)]}{_UNDER_WAY}"
+
+
+def begun_from(container: str, here: LxdFacts) -> str:
+    """The backup that an earlier run has begun to restore a container from; "" for none."""
+    mark = _mark(here.instances.get(container))
+    return mark[1] if mark[:1] == [container] and mark[2:] == ["begun"] else ""
 
 
 def restored_mark(container: str, moment: str, *, done: bool = False) -> str:
