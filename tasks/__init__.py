@@ -15,13 +15,16 @@ from tasks.fleet import open_fleet
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.maintenance import (
+    back_up_container,
     check_health,
     find_drift,
     maintain,
+    place_on,
     prune_snapshots,
     reboot_machine,
     refresh_images,
     renew_certificates,
+    restore_container,
     take_snapshot,
     upgrade_packages,
 )
@@ -34,6 +37,7 @@ from tasks.remotes import sync_remotes
 from tasks.report import to_rows
 
 __all__ = (
+    "back_up_container",
     "bootstrap_container",
     "bootstrap_host",
     "check_health",
@@ -47,6 +51,7 @@ __all__ = (
     "identify_controller",
     "maintain",
     "open_fleet",
+    "place_on",
     "prepare_images",
     "prove_machine",
     "provision",
@@ -55,6 +60,7 @@ __all__ = (
     "reboot_machine",
     "refresh_images",
     "renew_certificates",
+    "restore_container",
     "setup_lxd",
     "sync_images",
     "sync_profiles",

@@ -23,7 +23,8 @@ from tasks.fleet import open_fleet
 from tasks.intent.cron import maintain_words
 from tasks.intent.secret import hide
 from tasks.log import log_to
-from tasks.maintenance import maintain
+from tasks.maintenance import maintain, place_on
+from tasks.maintenance.backups.restore import RESTORE
 from tasks.maintenance.jobs import chosen
 from tasks.options import (
     INSTALL_CRON,
@@ -91,12 +92,23 @@ def maintain_command(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     if INSTALL_CRON in args.jobs:
         parser.error(f"{INSTALL_CRON} is the first word, its options follow")
+    if (args.to or args.backup or args.replace) and args.jobs != [RESTORE]:
+        parser.error(f"--to, --backup and --replace are for the job {RESTORE}")
+    restoring = {"moment": args.backup, "replace_it": args.replace}
 
     def work(nr: Nornir, on_result: OnResult) -> Report:
         workers = nr.config.runner.options["num_workers"]
         limit = args.time_limit * 60 if args.time_limit else None
+        if args.to:
+            place_on(nr, args.to)
         return maintain(
-            nr, args.jobs, now=args.now, workers=workers, time_limit=limit, on_result=on_result
+            nr,
+            args.jobs,
+            options={RESTORE: restoring},
+            now=args.now,
+            workers=workers,
+            time_limit=limit,
+            on_result=on_result,
         )
 
     return _guarded(args.verbose, lambda: _run_locked("maintain", args, work))
@@ -135,7 +147,9 @@ def _guarded(verbose: bool, command: Callable[[], int]) -> int:
 
 def _install(args: argparse.Namespace) -> int:
     run = run_of(open_fleet(args.inventory))
-    chosen(args.jobs)
+    by_hand = [name for name, job in chosen(args.jobs).items() if job.by_hand]
+    if by_hand:
+        raise UsageError(f"{by_hand[0]} is done by hand", remedy="leave it out")
     name = run.intent.name
     # links stay: the inventory may be one that a release changes
     inventory = os.path.abspath(Path(args.inventory).expanduser())  # noqa: PTH100

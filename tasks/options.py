@@ -53,8 +53,24 @@ def maintain_options() -> argparse.ArgumentParser:
         help="change machines outside their windows and in freezes too",
     )
     _add_jobs(parser)
+    _add_restoring(parser)
     _add_running(parser)
     return parser
+
+
+def _add_restoring(parser: argparse.ArgumentParser) -> None:
+    """What only the job ``restore`` heeds."""
+    parser.add_argument(
+        "--to", metavar="HOST", help="restore to this LXD host, wherever they are declared"
+    )
+    parser.add_argument(
+        "--backup", metavar="MOMENT", default="", help="restore this backup, not the last one"
+    )
+    parser.add_argument(
+        "--replace",
+        action="store_true",
+        help="stop and rename the container that is there, and its volumes, and restore over them",
+    )
 
 
 def install_options() -> argparse.ArgumentParser:

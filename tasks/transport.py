@@ -96,6 +96,22 @@ def instance_shell(lxd_host: Host, instance: str) -> Shell:
     return ExecShell(Host(name=instance, defaults=lxd_host.defaults), lxd_host, _run)
 
 
+def pour(
+    giver: Host, script: str, taker: Host, taking: str, *, deadline: float
+) -> tuple[Completed | None, Completed]:
+    """Run a script on a machine whose output is the input of another one on another machine.
+
+    It comes and goes over their open SSH connections, as fast as both take it; ``deadline`` is in
+    seconds. Returns how both ended, None for the first where the other ended before it. Raises as
+    :func:`shell_of` and :meth:`Shell.run` do.
+    """
+    run = run_of(giver)
+    gave, took, poured = _live(giver).pour(script, _live(taker), taking, deadline=deadline)
+    run.count(giver.name, "execs", sent=len(script.encode()), received=poured)
+    run.count(taker.name, "execs", sent=len(taking.encode()) + poured, received=len(took.stdout))
+    return gave, took
+
+
 def lock_host(host: Host) -> None:
     """Take the lock on an LXD host, held until its connection closes.
 

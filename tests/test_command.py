@@ -160,3 +160,36 @@ class TestReports:
         names = sorted(path.name for path in state.reports.iterdir())
         assert len(names) == KEPT_REPORTS
         assert names[0] == "maintain-003.json"
+
+
+class TestRestoring:
+    def test_its_options_are_for_it_alone(
+        self, inventory: Path, state: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for words in (["--to", "lxd-1"], ["--replace", "backup"], ["upgrade", "--backup", "x"]):
+            with pytest.raises(SystemExit, match="2"):
+                command.maintain_command(["--inventory", str(inventory), *words])
+            assert "are for the job restore" in capsys.readouterr().err
+
+    def test_they_reach_it(
+        self, inventory: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen: list[Any] = []
+
+        def maintain(nr: Any, jobs: Any, *, options: Any, **_: Any) -> Report:
+            seen.append((jobs, options))
+            return Report("maintain", "demo")
+
+        monkeypatch.setattr(command, "maintain", maintain)
+        words = ["restore", "--replace", "--backup", "20261124T030000Z"]
+        assert command.maintain_command(["--inventory", str(inventory), "--quiet", *words]) == 0
+        assert seen == [
+            (["restore"], {"restore": {"moment": "20261124T030000Z", "replace_it": True}})
+        ]
+
+    def test_another_host_has_to_be_there(
+        self, inventory: Path, state: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = ["restore", "--to", "sbc"]
+        assert command.maintain_command(["--inventory", str(inventory), *words]) == 2
+        assert "--to sbc: there is no such LXD host in the inventory" in capsys.readouterr().err

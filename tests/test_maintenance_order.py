@@ -61,6 +61,9 @@ class Fleet:
         patch.setattr(gate, "clock", lambda: self.now)
         for job in ("upgrade", "health", "tidy"):
             patch.setitem(JOBS, job, Job(self._job(job), changes=job != "health"))
+        patch.setitem(JOBS, "backup", Job(self._job("backup"), changes=True, service=False))
+        by_hand = Job(self._job("restore"), changes=True, service=False, by_hand=True)
+        patch.setitem(JOBS, "restore", by_hand)
 
     def add(self, name: str, **values: Any) -> None:
         address = f"192.0.2.{len(self.machines)}"
@@ -113,7 +116,7 @@ class Fleet:
         def work(task: Task) -> Result:
             self.begun.append(f"{job} {task.host.name}")
             self.during(f"{job} {task.host.name}", run_of(task))
-            fails = job == "upgrade" and task.host.name in self.fails
+            fails = job in ("upgrade", "restore") and task.host.name in self.fails
             return result_of(task, record(job, "failed" if fails else "ok"))
 
         return work
@@ -422,3 +425,51 @@ def test_a_time_zone_that_is_unknown_here_is_said_before_anything_is_contacted(
         fleet.run("upgrade")
     assert contacted == []
     assert set(booked(fleet.run("health"), "health").values()) == {"ok"}
+
+
+def test_a_job_that_concerns_no_service_is_done_to_containers_that_do_not_run(fleet: Fleet) -> None:
+    fleet.stopped = ("a",)
+    report = fleet.run("backup", "upgrade", limit=("a", "b"))
+    stopped = f"it is stopped on {HOST}"
+    assert booked(report, "backup") == {"a": "ok", "b": "ok"}
+    assert booked(report, "upgrade") == {"a": stopped, "b": "ok"}
+    assert report.undone == {}
+    report = fleet.run("backup", "health", limit=("a",))
+    assert [(p["phase"], p["status"]) for p in report.hosts["a"].phases] == [
+        ("health", "failed"),
+        ("backup", "ok"),
+    ]
+
+
+def test_and_to_one_whose_partner_is_not_well_but_no_other_job_is(fleet: Fleet) -> None:
+    fleet.declare(apart="pair")
+    fleet.machines[0] = replace(fleet.machines[0], apart=None)
+    fleet.stopped = ("a",)
+    report = fleet.run("backup", "upgrade", limit=("a", "b"))
+    assert booked(report, "backup") == {"a": "ok", "b": "ok"}
+    assert booked(report, "upgrade")["b"] == "a of its group pair is not well: left alone"
+
+
+def test_what_is_done_by_hand_is_alone_of_chosen_machines_and_at_any_time(fleet: Fleet) -> None:
+    fleet.declare(maintenance=replace(NIGHTLY, failures=1))
+    fleet.fails = ("a",)
+    report = fleet.run("restore", limit=("a", "b"))
+    assert booked(report, "restore") == {"a": "failed", "b": "ok"}
+    with pytest.raises(UsageError, match="restore is for chosen machines"):
+        fleet.run("restore")
+    with pytest.raises(UsageError, match="restore is a job of its own"):
+        fleet.run("restore", "upgrade", limit=("a",))
+
+
+def test_a_job_gets_its_options(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    got: list[dict[str, Any]] = []
+
+    def work(task: Task, **options: Any) -> Result:
+        got.append(options)
+        return result_of(task, record("restore", "ok"))
+
+    monkeypatch.setitem(JOBS, "restore", replace(JOBS["restore"], task=work))
+    nr = fleet_of(fleet.folder, *fleet.machines)
+    run_of(nr).selected = frozenset({"a"})
+    maintain(nr, ["restore"], options={"restore": {"moment": "m"}, "upgrade": {"x": 1}})
+    assert got == [{"moment": "m"}]

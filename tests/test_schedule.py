@@ -364,6 +364,13 @@ class TestCommand:
             assert self.install(*arguments) == 0
             assert capsys.readouterr().out == "nothing to change: it is called so already\n"
 
+    def test_what_is_done_by_hand_is_nothing_for_cron(
+        self, inventory: Path, root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.install("restore") == 2
+        assert "restore is done by hand; leave it out" in capsys.readouterr().err
+        assert list((root / "etc/cron.d").iterdir()) == []
+
     def test_every_path_is_absolute(
         self, inventory: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

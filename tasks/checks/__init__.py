@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tasks.checks.backups import check_backups
 from tasks.checks.containers import check_containers
 from tasks.checks.lxd_hosts import check_lxd_hosts
 from tasks.checks.networks import check_networks
@@ -30,4 +31,5 @@ def check(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> None:
     check_lxd_hosts(intent, inventory, unsure, mistakes)
     check_profiles(intent, inventory, mistakes)
     check_containers(intent, inventory, unsure, mistakes)
+    check_backups(intent, inventory, mistakes)
     check_ownership(intent, inventory, mistakes)

@@ -19,7 +19,7 @@ from tasks.plan import Plan, Step
 #: LXD's limit, which is that of a label in a host name.
 NAME_LENGTH = 63
 #: A name that a killed run has already given.
-RETIRED = re.compile(r"-(pruned|moved)-\d{8}(-\d+)?$")
+RETIRED = re.compile(r"-(pruned|moved|replaced)-\d{8}(-\d+)?$")
 
 
 def plan_departed(

@@ -25,6 +25,10 @@ RESTART = f"{CREATED_KEY}.restart"
 MOVING = f"{CREATED_KEY}.moving"
 #: On the copy, until it is whole: its name.
 COPYING = f"{CREATED_KEY}.copying"
+#: On a container that was restored: its name, the backup's moment, and ``begun`` until it is proven
+#: to be up, then ``done``. On a volume that came with it, until then: the container's name and the
+#: moment.
+RESTORED = f"{CREATED_KEY}.restored"
 
 
 def set_by_us(instance: Json, key: str) -> frozenset[str]:

@@ -11,6 +11,7 @@ from tasks.intent.health_checks import health_of
 from tasks.intent.merge import Layers
 from tasks.intent.model import (
     Attachment,
+    Backup,
     Bootstrap,
     BoundedCommand,
     Machine,
@@ -54,6 +55,9 @@ def _maintenance(host: Layers, scope: Scope) -> Maintenance:
     data["upgrade"] = Upgrade(**{**upgrade, "hold": tuple(upgrade.get("hold", ()))})
     if rule := data.get("snapshots"):
         data["snapshots"] = Retention(**rule)
+    if (backup := data.get("backup")) is not None:
+        keep = backup.get("keep")
+        data["backup"] = Backup(**{**backup, "keep": Retention(**keep) if keep else None})
     windows, freezes = data.pop("window", None) or (), data.pop("freezes", ())
     zone = data.pop("timezone", None)
     if zone is not None:

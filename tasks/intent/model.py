@@ -338,6 +338,19 @@ class Retention:
 
 
 @dataclass(frozen=True)
+class Backup:
+    """Where a container's backups are kept: on the machine ``to``, an LXD host or a plain one.
+
+    ``keep`` says which of them stay, None that all do; ``deadline`` are the seconds that LXD may
+    take to make and send one file of a backup, or to take one in.
+    """
+
+    to: str = ""
+    keep: Retention | None = None
+    deadline: float = 3600.0
+
+
+@dataclass(frozen=True)
 class BoundedCommand:
     """A shell command of the inventory, and the seconds that it may take."""
 
@@ -366,7 +379,7 @@ class Maintenance:
     ``snapshots`` says which of a container's are kept, None that all are; ``failures`` is how many
     failed machines end the run where this one is among them, None for any number; ``calendar`` is
     when the machine may be changed; ``certificates`` are the days that a certificate of an LXD host
-    has to have left.
+    has to have left; ``backup`` is where a container is backed up to, None for nowhere.
     """
 
     batch: int = 2
@@ -377,6 +390,7 @@ class Maintenance:
     deadline: float = 900.0
     snapshots: Retention | None = None
     certificates: int = 30
+    backup: Backup | None = None
     failures: int | None = None
     calendar: Calendar = field(default_factory=Calendar)
 

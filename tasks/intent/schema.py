@@ -143,11 +143,19 @@ _CONFIGURE = Table(
     }
 )
 
+_RETENTION = Table(
+    {
+        "last": integer(1, 10000, "how many of the newest"),
+        "daily": integer(0, 10000, "a number of days"),
+        "weekly": integer(0, 10000, "a number of weeks"),
+    }
+)
 _COMMAND = Table({"run": LINE, "seconds": SECONDS})
 
 #: What cron may have ``maintain`` do, as :data:`tasks.maintenance.JOBS` has it.
 MAINTENANCE_JOBS = (
     "snapshot",
+    "backup",
     "upgrade",
     "reboot",
     "prune-snapshots",
@@ -192,14 +200,9 @@ COMMON: Mapping[str, Value] = {
             ),
             "drain": OrNull(Either(mapping=_COMMAND, other=LINE)),
             "undrain": OrNull(Either(mapping=_COMMAND, other=LINE)),
-            "snapshots": OrNull(
-                Table(
-                    {
-                        "last": integer(1, 10000, "how many of the newest"),
-                        "daily": integer(0, 10000, "a number of days"),
-                        "weekly": integer(0, 10000, "a number of weeks"),
-                    }
-                )
+            "snapshots": OrNull(_RETENTION),
+            "backup": OrNull(
+                Table({"to": HOST_NAME, "keep": OrNull(_RETENTION), "deadline": SECONDS})
             ),
             "certificates": integer(1, 365, "a number of days"),
             "failures": OrNull(integer(1, 1000, "a number of machines")),

@@ -1,5 +1,7 @@
 """Regular upkeep: the jobs, each a task of its own, and the order in which a fleet gets them."""
 
+from tasks.maintenance.backups.restore import place_on, restore_container
+from tasks.maintenance.backups.task import back_up_container
 from tasks.maintenance.certificates import renew_certificates
 from tasks.maintenance.drift import find_drift
 from tasks.maintenance.health import check_health
@@ -12,13 +14,16 @@ from tasks.maintenance.upgrade import upgrade_packages
 
 __all__ = [
     "JOBS",
+    "back_up_container",
     "check_health",
     "find_drift",
     "maintain",
+    "place_on",
     "prune_snapshots",
     "reboot_machine",
     "refresh_images",
     "renew_certificates",
+    "restore_container",
     "take_snapshot",
     "upgrade_packages",
 ]

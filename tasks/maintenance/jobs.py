@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 from nornir.core.task import Result
 
 from tasks.errors import UsageError
+from tasks.maintenance.backups.restore import RESTORE, restore_container
+from tasks.maintenance.backups.task import BACKUP, back_up_container
 from tasks.maintenance.certificates import PHASE as CERTIFICATES
 from tasks.maintenance.certificates import renew_certificates
 from tasks.maintenance.drift import PHASE as DRIFT
@@ -29,7 +32,11 @@ class Job:
     ``regular`` is one that is done when no job is named, ``risky`` one after whose changes the
     machine's health is looked at, ``interrupts`` one that takes an LXD host out of service together
     with all that it carries, ``after`` one that has to do with other machines as well: it is done
-    once all of them had their turns.
+    once all of them had their turns. ``service`` is one that concerns what a container does: it is
+    done to those that run, and to none whose ``apart`` group is not well; any other is done to
+    those that are stopped or missing as well. One ``by_hand`` is for a bad day: alone, to machines
+    that were chosen, at any time, however many fail. ``options`` are what its task is given besides
+    in a run.
     """
 
     task: Callable[..., Result]
@@ -39,6 +46,9 @@ class Job:
     risky: bool = False
     interrupts: bool = False
     after: bool = False
+    service: bool = True
+    by_hand: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 _CONTAINERS = frozenset({"container"})
@@ -48,13 +58,15 @@ _LXD_HOSTS = frozenset({"lxd"})
 # for; certificates are what nobody looks at until nothing works any more, and cost nothing to read.
 JOBS: Mapping[str, Job] = {
     TAKE: Job(take_snapshot, changes=True, kinds=_CONTAINERS),
+    BACKUP: Job(back_up_container, changes=True, kinds=_CONTAINERS, service=False),
     "upgrade": Job(upgrade_packages, changes=True, regular=True, risky=True),
     REBOOT: Job(reboot_machine, changes=True, risky=True, interrupts=True),
     PRUNE: Job(prune_snapshots, changes=True, kinds=_CONTAINERS),
     IMAGES: Job(refresh_images, changes=True, kinds=_LXD_HOSTS),
     "health": Job(check_health, changes=False, regular=True),
     CERTIFICATES: Job(renew_certificates, changes=True, kinds=_LXD_HOSTS, regular=True, after=True),
-    DRIFT: Job(find_drift, changes=False, after=True),
+    DRIFT: Job(find_drift, changes=False, after=True, service=False),
+    RESTORE: Job(restore_container, changes=True, kinds=_CONTAINERS, service=False, by_hand=True),
 }
 
 #: What is done when no job is named.
@@ -64,10 +76,13 @@ REGULAR = tuple(name for name, job in JOBS.items() if job.regular)
 def chosen(names: Collection[str]) -> dict[str, Job]:
     """The jobs of these names in their order, the regular ones without any.
 
-    Raises :class:`UsageError` for an unknown one, with the nearest names.
+    Raises :class:`UsageError` for an unknown one, with the nearest names, and where one that is
+    done by hand is not alone.
     """
     for name in names:
         if name not in JOBS:
             near = get_close_matches(name, JOBS) or list(JOBS)
             raise UsageError(f"unknown job {name}", remedy=f"did you mean {' or '.join(near)}?")
+        if JOBS[name].by_hand and len(names) > 1:
+            raise UsageError(f"{name} is a job of its own", remedy="run the others afterwards")
     return {name: job for name, job in JOBS.items() if name in (names or REGULAR)}

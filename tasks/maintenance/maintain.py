@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
 
 from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.actual import HostFacts
-from tasks.errors import FleetError, LockedError
+from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
 from tasks.maintenance.calendar import zone_of
@@ -37,6 +39,7 @@ def maintain(
     nr: Nornir,
     jobs: Collection[str] = (),
     *,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
     now: bool = False,
     workers: int = 20,
     time_limit: float | None = None,
@@ -49,10 +52,11 @@ def maintain(
     once and the host itself after them, of an ``apart`` group never two at once (where a job
     reboots, an LXD host counts for all that it carries), the controlling machine last. A machine
     that a risky job changed is checked for its health; where that or a job fails, the others of
-    its ``apart`` group are left alone. Containers that are stopped, and those of a host that
-    cannot be reached, are skipped; where health is among the jobs, one that is declared running
-    and does not has failed it. Jobs that have to do with other machines as well come after all
-    that, on each machine whose LXD host could be read.
+    its ``apart`` group are left alone. Containers of a host that cannot be reached are skipped, and
+    those that are stopped, but for jobs that need none that runs (see
+    :class:`tasks.maintenance.jobs.Job`); where health is among the jobs, one that is declared
+    running and does not has failed it. Jobs that have to do with other machines as well come after
+    all that, on each machine whose LXD host could be read.
 
     No machine is begun to be changed outside its ``maintenance.window``, in its
     ``maintenance.freezes``, or once so many that were begun have failed as one of them declares in
@@ -64,6 +68,7 @@ def maintain(
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
         jobs: names out of ``tasks.maintenance.JOBS``; the regular ones when empty.
+        options: by job, what its task is given besides.
         now: change machines outside their windows and in freezes as well.
         workers: machines at work at once, at most.
         time_limit: seconds after which work on no other machine begins; those at work go through
@@ -73,10 +78,18 @@ def maintain(
     Returns the report; what goes wrong on a machine is in it, never raised. ``locked`` is set,
     and nothing was done, where another run held an LXD host's lock; ``out_of_time`` where machines
     were left undone because of the time limit, which are skipped with that reason.
-    Raises :class:`UsageError` for an unknown job, and for a time zone that is unknown here.
+    Raises :class:`UsageError` for an unknown job, for one that is done by hand and is not alone or
+    meant for the whole fleet, and for a time zone that is unknown here.
     """
-    wanted = chosen(jobs)
+    wanted = {
+        name: replace(job, options=(options or {}).get(name, {}))
+        for name, job in chosen(jobs).items()
+    }
     run = run_of(nr)
+    by_hand = next((name for name, job in wanted.items() if job.by_hand), "")
+    if by_hand and run.selected == frozenset(run.intent.names()):
+        raise UsageError(f"{by_hand} is for chosen machines", remedy="say which: --limit SELECTOR")
+    now = now or bool(by_hand)
     if not now and any(job.changes for job in wanted.values()):
         for name in run.selected:
             zone_of(run.intent.machine(name).maintenance.calendar)
@@ -114,6 +127,8 @@ class _Maintenance:
         #: By job the machines that this run left undone, and those that had their turn.
         self.left: dict[str, set[str]] = {job: set() for job in self.changing}
         self.settled: dict[str, set[str]] = {job: set() for job in self.changing}
+        #: The containers that do not run.
+        self.down: set[str] = set()
 
     def run(self) -> Report:
         """Check the LXD hosts, then all machines in their turns, then what comes after these."""
@@ -158,7 +173,9 @@ class _Maintenance:
             if name in self.left and self._unread(machine):
                 self.left[name].add(machine)
             if not host.phases:
-                self.report.add(machine, record(name, "skipped", message=self._why_skip(machine)))
+                self.report.add(
+                    machine, record(name, "skipped", message=self._why_skip(machine)[0])
+                )
 
         def go(task: Task) -> Result:
             return self._visit(task, Turn(task.host.name), {name: job})
@@ -220,15 +237,19 @@ class _Maintenance:
             if container.running and self._is_down(container):
                 self.gate.is_down(container)
         for name in self.report.hosts:
-            reason = self._why_skip(name)
+            lost, down = self._why_skip(name)
             if name in self.shared.selected and self._unread(name):
                 for job in self.changing:
                     if self._concerns(job, name):
                         self.left[job].add(name)
-            if reason:
-                for entry in self._left_out(name, reason):
+            at_rest = not lost and any(not job.service for job in self.jobs.values())
+            ready = name in self.shared.selected and not self.report.lost(name)
+            if lost or down:
+                for entry in self._left_out(name, lost or down, at_rest=at_rest):
                     self.report.add(name, entry)
-            elif name in self.shared.selected and not self.report.lost(name):
+                if down:
+                    self.down.add(name)
+            if ready and not lost and (at_rest or not down):
                 left.append(name)
         return left
 
@@ -244,13 +265,14 @@ class _Maintenance:
         host = self.report.hosts.get(container.on if container else name)
         return host is not None and host.status == "skipped"
 
-    def _why_skip(self, name: str) -> str:
+    def _why_skip(self, name: str) -> tuple[str, str]:
+        """Why no job is done to a container, and why none that concerns what it does."""
         container = self.intent.containers.get(name)
         if container is None:
-            return ""
+            return "", ""
         if self.report.lost(container.on):
-            return f"its LXD host {container.on} is {self.report.hosts[container.on].status}"
-        return self._why_not(container, self.shared.facts[container.on])
+            return f"its LXD host {container.on} is {self.report.hosts[container.on].status}", ""
+        return "", self._why_not(container, self.shared.facts[container.on])
 
     def _why_not(self, container: Container, facts: HostFacts) -> str:
         """As :func:`why_not`; an upgrade is finished also where one that was killed has left its
@@ -267,23 +289,29 @@ class _Maintenance:
         lost = container.on in self.shared.unreachable
         return lost or bool(facts and why_not(container, facts))
 
-    def _left_out(self, name: str, reason: str) -> Iterator[Record]:
-        """What is booked of a container that is not worked on; one that should run is not well."""
+    def _left_out(self, name: str, reason: str, *, at_rest: bool) -> Iterator[Record]:
+        """What is booked of a container that is not worked on, or ``at_rest`` by some jobs only;
+        one that should run is not well."""
         container = self.intent.containers[name]
         down = container.running and not self.report.lost(container.on)
-        if not down or PHASE not in self.jobs:
+        ill = down and PHASE in self.jobs
+        if not ill and not at_rest:
             yield record("check", "skipped", message=reason)
             return
         for name_of_job, job in self.jobs.items():
-            if name_of_job != PHASE and container.kind in job.kinds:
+            told = not (ill and name_of_job == PHASE) and (job.service or not at_rest)
+            if told and container.kind in job.kinds:
                 yield record(name_of_job, "skipped", message=reason)
-        yield record(PHASE, "failed", message=f"{reason}, declared running")
+        if ill:
+            yield record(PHASE, "failed", message=f"{reason}, declared running")
 
     def _controlling(self, machines: Collection[str]) -> list[str]:
         waves = in_waves(self.intent, machines)
         return waves[1] if len(waves) > 1 else []
 
     def _visit(self, task: Task, turn: Turn, jobs: Mapping[str, Job]) -> Result:
+        down = turn.name in self.down
+        jobs = {name: job for name, job in jobs.items() if not (down and job.service)}
         done = visit(task, turn, jobs, self.gate, self.report, changes=self.changes)
         for job in self.changing:
             if job in jobs:

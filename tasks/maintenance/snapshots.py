@@ -6,9 +6,7 @@ Ours are told by their name, which holds when they were taken; any other snapsho
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Collection
-from contextlib import suppress
 from datetime import datetime, timezone
 
 from nornir.core.inventory import Host
@@ -17,6 +15,7 @@ from nornir.core.task import Result, Task
 from tasks.errors import LxdError
 from tasks.intent.model import Container, Retention
 from tasks.lxd_api.connection import api_of
+from tasks.maintenance.moments import made_at, moment_name
 from tasks.maintenance.retention import kept
 from tasks.onhost import on_host
 from tasks.outcome import converge
@@ -32,8 +31,6 @@ REMOVE_DEADLINE = 600.0
 
 #: How the names of our snapshots begin; what follows is when they were taken.
 PREFIX = "fleet-"
-_STAMP = "%Y%m%dT%H%M%SZ"
-_OURS = re.compile(rf"{PREFIX}[0-9]{{8}}T[0-9]{{6}}Z")
 
 
 def take_snapshot(task: Task, dry_run: bool | None = None) -> Result:
@@ -94,7 +91,9 @@ def prune_snapshots(task: Task, dry_run: bool | None = None) -> Result:
 
 def snapshots_of(host: Host, container: Container) -> list[str]:
     """The names of a container's snapshots, read over its LXD host's SSH in one exchange."""
-    done = shell_of(host).run(on_host("snapshots", container.name), deadline=READ_DEADLINE)
+    path = f"/1.0/instances/{container.name}/snapshots"
+    script = on_host("lxd_client", str(int(READ_DEADLINE / 2)), "query", path)
+    done = shell_of(host).run(script, deadline=READ_DEADLINE)
     answer = done.check(host.name, f"reading the snapshots of {container.name}").text
     try:
         return [str(path).rsplit("/", 1)[1] for path in json.loads(answer) or []]
@@ -126,16 +125,12 @@ def plan_pruning(existing: Collection[str], rule: Retention) -> Plan[str]:
 
 def snapshot_name(moment: datetime, prefix: str = PREFIX) -> str:
     """The name of a snapshot that is taken at that moment."""
-    return prefix + moment.astimezone(timezone.utc).strftime(_STAMP)
+    return prefix + moment_name(moment)
 
 
 def taken_at(name: str) -> datetime | None:
     """When a snapshot of ours was taken, by its name; None for anyone else's."""
-    if not _OURS.fullmatch(name):
-        return None
-    with suppress(ValueError):
-        return datetime.strptime(name.removeprefix(PREFIX), _STAMP).replace(tzinfo=timezone.utc)
-    return None
+    return made_at(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
 
 
 def _container(task: Task) -> tuple[Container, Host]:

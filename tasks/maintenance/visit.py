@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nornir.core.task import Result, Task
 
@@ -33,7 +34,8 @@ def visit(
 
     From a changing job on that may not begin, the changing ones are left and the others done: none
     of them is done without those before it. What fails elsewhere does not stop a machine whose
-    first changing job has begun.
+    first changing job has begun; what fails in its ``apart`` group, not after the first that
+    concerns its service.
 
     Arguments:
         changes: whether this run changes anything, which a dry run does not.
@@ -49,11 +51,14 @@ def visit(
         return Visit(skip_late(task, next(iter(jobs)), late, report), undone)
     results: list[Result] = []
     left: list[str] = []
-    closed, begun = gate.why_left_alone(turn.apart), False
+    closed, begun, serving = "", False, False
     for name, job in jobs.items():
         changing = changes and job.changes
         if changing and not stop.is_set():
-            closed = closed or (gate.why_not_now if begun else gate.why_not_begin)(turn.name)
+            if job.service and not serving:
+                closed = closed or gate.why_left_alone(turn.apart)
+            goes_on = begun or job.by_hand
+            closed = closed or (gate.why_not_now if goes_on else gate.why_not_begin)(turn.name)
             if job.interrupts:
                 closed = closed or gate.why_left_alone(*sorted(turn.carries))
             if closed:
@@ -62,13 +67,13 @@ def visit(
                 continue
         foreseen = "" if changing or not job.changes else gate.why_not_now(turn.name)
         work = _noting(job.task, foreseen) if foreseen else job.task
-        results.append(walk(task, [Leg(name, work)], report))
+        results.append(walk(task, [Leg(name, work, job.options)], report))
         status = report.hosts[turn.name].phases[-1]["status"]
         if status == "skipped" and stop.is_set():
             names = list(jobs)
             left += [other for other in names[names.index(name) :] if jobs[other].changes]
             break
-        begun = begun or changing
+        begun, serving = begun or changing, serving or (changing and job.service)
         if status in ("failed", "unreachable", "skipped"):
             break
     done = _whole(task, results)
@@ -100,8 +105,8 @@ def _whole(task: Task, results: list[Result]) -> Result:
 def _noting(work: Callable[..., Result], reason: str) -> Callable[..., Result]:
     """A job that changes nothing in this dry run, and says why a real run would not begin it."""
 
-    def noting(task: Task) -> Result:
-        result = work(task)
+    def noting(task: Task, **options: Any) -> Result:
+        result = work(task, **options)
         entry, note = result.result, f"a real run would not begin it now: {reason}"
         entry["notes"].append(note)
         entry["message"] = "; ".join(part for part in (entry["message"], note) if part)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import paramiko
@@ -24,14 +25,21 @@ class Execution:
 
     paramiko's own time-outs are per read, and reading one stream to its end before the other
     dead-locks once the other is full (2 MB): here both are drained as they come, by one thread,
-    while another feeds the input.
+    while another feeds the input. With ``to``, standard output goes there piece by piece instead of
+    being kept.
     """
 
-    def __init__(self, channel: paramiko.Channel, where: str) -> None:
+    def __init__(
+        self,
+        channel: paramiko.Channel,
+        where: str,
+        to: Callable[[bytes], object] | None = None,
+    ) -> None:
         self.channel = channel
         self.where = where
         self.stdout = bytearray()
         self.stderr = bytearray()
+        self._to = to or self.stdout.extend
         self._poll = select.poll()
         self._poll.register(channel.fileno(), select.POLLIN)
 
@@ -83,12 +91,14 @@ class Execution:
 
     def _drain(self) -> bool:
         """Take what has come; whether anything had."""
-        before = len(self.stdout) + len(self.stderr)
+        anything = False
         while self.channel.recv_ready():
-            self.stdout += self.channel.recv(CHUNK)
+            self._to(self.channel.recv(CHUNK))
+            anything = True
         while self.channel.recv_stderr_ready():
             self.stderr += self.channel.recv_stderr(CHUNK)
-        return len(self.stdout) + len(self.stderr) > before
+            anything = True
+        return anything
 
     def _rest(self, until: float) -> None:
         """Wait for something on the channel, at most until the deadline."""

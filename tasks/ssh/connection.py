@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +94,46 @@ class SshShell:
             self._free.release()
             raise
 
+    def pour(
+        self, script: str, into: SshShell, taking: str, *, deadline: float
+    ) -> tuple[Completed | None, Completed, int]:
+        """Run a script here whose standard output becomes, as it comes, the standard input of the
+        script ``taking`` on another machine; little of it is here at any moment.
+
+        Returns how each of the two ended, without what was poured, and how many bytes that was;
+        None for the first where the other ended before it. Raises as :meth:`run` does.
+        """
+        until = time.monotonic() + deadline
+        self._take_channel(until)
+        try:
+            into._take_channel(until)
+            try:
+                return self._pour(script, into._execute(taking, until), taking, until)
+            finally:
+                into._free.release()
+        finally:
+            self._free.release()
+
+    def _pour(
+        self, script: str, taker: Execution, taking: str, until: float
+    ) -> tuple[Completed | None, Completed, int]:
+        poured = 0
+
+        def pour(piece: bytes) -> None:
+            nonlocal poured
+            poured += len(piece)
+            taker.channel.sendall(piece)
+
+        taker.channel.settimeout(max(0.1, until - time.monotonic()))
+        gave: Completed | None = None
+        with suppress(OSError):  # the taker has ended, and says why itself
+            taker.channel.sendall(taking.encode())
+            giver = self._execute(script, until, pour)
+            giver.feed(script.encode())
+            gave = giver.wait(until)
+            taker.channel.shutdown_write()
+        return gave, taker.wait(until), poured
+
     def tunnel(self, hostname: str, port: int, *, deadline: float) -> paramiko.Channel:
         """A TCP connection from the machine onwards, over this connection (direct-tcpip).
 
@@ -111,7 +153,9 @@ class SshShell:
                 f"all {CHANNELS} channels of its SSH connection stayed busy", where=self.where
             )
 
-    def _execute(self, script: str, until: float) -> Execution:
+    def _execute(
+        self, script: str, until: float, to: Callable[[bytes], object] | None = None
+    ) -> Execution:
         count = len(script.encode())
         command = (
             f"{self._sudo}sh -c 's=$(dd bs={count} count=1 iflag=fullblock 2>/dev/null); "
@@ -134,7 +178,7 @@ class SshShell:
                 "the SSH connection broke", where=self.where, remedy="run again"
             ) from error
         self.execs += 1
-        return Execution(channel, self.where)
+        return Execution(channel, self.where, to)
 
 
 class Held:

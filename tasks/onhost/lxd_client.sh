@@ -1,6 +1,6 @@
 #!/bin/sh
-# Prints the paths of a container's snapshots, as LXD's API gives them: a JSON list.
-# Argument: the container's name. Leaves nothing behind.
+# Runs LXD's client with a folder of its own that stays nowhere: what it reads and writes, and how
+# it ends, are the client's. Arguments: seconds that it may take, then its own arguments.
 set -u
 PATH=$PATH:/snap/bin
 
@@ -9,4 +9,6 @@ export LXD_CONF
 trap 'rm -rf "$LXD_CONF"' EXIT
 trap 'exit 1' HUP INT TERM
 : >"$LXD_CONF/config.yml" # without one, whoever is first greets a new user
-timeout -k 1 30 lxc query "/1.0/instances/$1/snapshots" </dev/null
+seconds=$1
+shift
+timeout -k 10 "$seconds" lxc "$@"

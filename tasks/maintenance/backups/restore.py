@@ -1,0 +1,338 @@
+"""Raise a container from its last backup, on its own LXD host or on another one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from nornir.core import Nornir
+from nornir.core.inventory import Host
+from nornir.core.task import Result, Task
+
+from tasks.actual import LxdFacts
+from tasks.containers.remembered import RESTORED
+from tasks.containers.restarting import UP_DEADLINE
+from tasks.containers.step import ContainerWrite
+from tasks.containers.writes import START_DEADLINE, change_state, retire, stop, update
+from tasks.errors import FleetError, ProofError, UsageError
+from tasks.facts.host import facts_or_none
+from tasks.facts.lxd import lxd_facts_of
+from tasks.facts.machine import is_known, read_machine
+from tasks.intent.model import Backup, Configure, Container
+from tasks.lxd_api.connection import api_of
+from tasks.maintenance.backups.plan import newest
+from tasks.maintenance.backups.restoring import (
+    RestoreWrite,
+    begun_from,
+    half_name,
+    plan_restore,
+    restored_mark,
+    see_that_it_can_be,
+    volume_mark,
+)
+from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_import, see_that_lxd_can
+from tasks.maintenance.backups.store import Store
+from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup, custom_volumes
+from tasks.mistakes import nearest
+from tasks.outcome import converge
+from tasks.plan import Plan
+from tasks.prove import not_as_declared
+from tasks.run import run_of
+from tasks.ssh.login import who_answers
+from tasks.transport import exec_shell_of, ssh_shell_of
+
+if TYPE_CHECKING:
+    from tasks.lxd_api.api import LxdApi
+
+RESTORE = "restore"
+#: Seconds in which nobody may answer at the container's address.
+PROBE_DEADLINE = 1.0
+
+
+def place_on(nr: Nornir, host: str) -> None:
+    """Have the selected containers be on another LXD host for this run, wherever they are declared.
+
+    Raises :class:`UsageError` where there is no such LXD host.
+    """
+    run = run_of(nr)
+    hosts = run.intent.lxd_hosts
+    if host not in hosts:
+        raise UsageError(
+            f"--to {host}: there is no such LXD host in the inventory",
+            remedy=nearest(host, hosts, "name one that is declared"),
+        )
+    placed = {
+        name: replace(container, on=host) if name in run.selected else container
+        for name, container in run.intent.containers.items()
+    }
+    run.intent = replace(run.intent, containers=placed)
+
+
+def restore_container(
+    task: Task, dry_run: bool | None = None, *, replace_it: bool = False, moment: str = ""
+) -> Result:
+    """Bring a container back as it was in its last backup, with its volumes, on its LXD host.
+
+    That is the one it is declared on, or where :func:`place_on` has put it for this run. The
+    backup's sums are verified first. A container that is there is not overwritten, nor is a volume,
+    and none is restored that another LXD host has, or at whose address somebody answers. It is
+    started where it is declared running, and proven: its system is up, its addresses and default
+    route are as declared, SSH logs in with the known host key.
+
+    A killed run is finished by the next one: what is half is imported anew, and what is there and
+    was not proven is.
+
+    Arguments:
+        dry_run: overrides Nornir's own dry run.
+        replace_it: stop the container that is there, and keep it and its volumes under other names
+            (``NAME-replaced-YYYYMMDD``), without MACs.
+        moment: the name of another backup than the last one.
+
+    ``Result.result`` is the record of phase ``restore``. Errors are in it, never raised.
+    """
+    run = run_of(task)
+    container = run.intent.containers[task.host.name]
+    restoring = _Restoring(task.host, container, replace_it=replace_it, moment=moment)
+    return converge(
+        task,
+        RESTORE,
+        plan=restoring.plan,
+        apply=restoring.apply,
+        dry_run=dry_run,
+        ready=lambda: api_of(restoring.target),
+    )
+
+
+class _Restoring:
+    """One container on its way back."""
+
+    def __init__(self, host: Host, container: Container, *, replace_it: bool, moment: str) -> None:
+        self.run = run_of(host)
+        self.host = host
+        self.container = container
+        self.replace_it = replace_it
+        self.moment = moment
+        self.target = self.run.hosts[container.on]
+        self.room = LxdRoom()
+        self.done = False
+        self._backups: list[StoredBackup] | None = None
+
+    def plan(self, fresh: bool) -> Plan[RestoreWrite]:
+        """Look at the backups, at all LXD hosts and at the address, and plan."""
+        if self.done:
+            return self._see_that_it_is_done()
+        here = lxd_facts_of(self.target, fresh=fresh)
+        begun = begun_from(self.container.name, here)
+        if any(kept.moment == begun for kept in self._kept()):
+            self.moment = begun
+        backup, _ = self._backup()
+        others, unread = self._others()
+        see_that_it_can_be(
+            self.container,
+            self.run.intent.lxd_hosts[self.container.on],
+            backup,
+            here,
+            others,
+            replace=self.replace_it,
+        )
+        pools = list(dict.fromkeys(part.pool for part in backup.parts))
+        questions = [word for pool in pools for word in ("pool", pool, "volumes", pool)]
+        self.room = read_room(self.target, here, questions)
+        plan = plan_restore(
+            self.container,
+            backup,
+            here,
+            self.room,
+            replace=self.replace_it,
+            today=date.today(),
+            keeper=self._rule.to,
+        )
+        actions = {step.write.action for step in plan.steps}
+        if "import" in actions:
+            see_that_lxd_can(self.container.on, here, backup.parts, take_in=True)
+            see_room_for_import(self.container.on, self.room, backup.parts, here)
+        if "start" in actions:
+            self._see_that_nobody_has_its_address(here)
+        notes = [f"its files are those {backup.state}"] * (backup.state != "stopped")
+        if unread:
+            notes.append(f"not looked for on {', '.join(unread)}, which could not be read")
+        return replace(plan, notes=(*plan.notes, *notes)) if plan.changed else plan
+
+    def apply(self, plan: Plan[RestoreWrite]) -> Plan[RestoreWrite]:
+        """Verify the backup, then import it; the plan as it was once an earlier run had ended."""
+        backup, before = self._backup()
+        if any(step.write.action == "import" for step in plan.steps):
+            self._verify(backup, before)
+            plan = self.plan(True)
+        api = api_of(self.target)
+        for write in (step.write for step in plan.steps):
+            self._carry_out(api, backup, write)
+        self.done = True
+        return plan
+
+    @property
+    def _rule(self) -> Backup:
+        rule = self.container.maintenance.backup
+        if rule is None or not rule.to:
+            raise FleetError(
+                "no machine that keeps its backups is declared",
+                where=self.container.name,
+                remedy="write maintenance: {backup: {to: NAME}}",
+            )
+        return rule
+
+    @property
+    def _store(self) -> Store:
+        return Store(self.run.hosts[self._rule.to], self.container, self._rule.deadline)
+
+    def _kept(self) -> list[StoredBackup]:
+        """Its backups, the newest first, read once."""
+        if self._backups is None:
+            self._backups = newest(self._store.look())
+        return self._backups
+
+    def _backup(self) -> tuple[StoredBackup, StoredBackup | None]:
+        """The backup that is meant, and the one before it."""
+        found = self._kept()
+        wanted = [b for b in found if not self.moment or b.moment == self.moment]
+        if not wanted:
+            there = ", ".join(b.moment for b in found) or "none"
+            raise FleetError(
+                f"it has no backup {self.moment}".rstrip() + f" on {self._rule.to}",
+                where=self.container.name,
+                remedy=f"there is {there}",
+            )
+        earlier = [b for b in found if b.moment < wanted[0].moment]
+        return wanted[0], earlier[0] if earlier else None
+
+    def _others(self) -> tuple[dict[str, LxdFacts], list[str]]:
+        """What the other LXD hosts have, and those that could not be read."""
+        names = [name for name in self.run.intent.lxd_hosts if name != self.container.on]
+        facts = {name: facts_or_none(self.run.hosts[name]) for name in names}
+        read = {name: found.lxd for name, found in facts.items() if found and not found.lxd.problem}
+        return read, [name for name in names if name not in read]
+
+    def _see_that_nobody_has_its_address(self, here: LxdFacts) -> None:
+        """A host that cannot be managed any more may still have it running."""
+        ssh, instance = self.container.ssh, here.instances.get(self.container.name, {})
+        if instance.get("status") == "Running" or not ssh.hostname:
+            return
+        if who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE):
+            raise FleetError(
+                f"somebody answers at its address {ssh.hostname}: it may still run on a host that "
+                "is not reachable, or another machine has the address",
+                where=self.container.name,
+                remedy="find that machine and stop it, then run again",
+            )
+
+    def _verify(self, backup: StoredBackup, before: StoredBackup | None) -> None:
+        damaged = self._store.damaged(backup)
+        if damaged:
+            files = ", ".join(damaged)
+            raise FleetError(
+                f"the backup {backup.moment} on {self._rule.to} is damaged: {files} is not what "
+                "was written (sha256)",
+                where=self.container.name,
+                remedy=f"take the one before: --backup {before.moment}"
+                if before
+                else "there is none before it",
+            )
+
+    def _carry_out(self, api: LxdApi, backup: StoredBackup, write: RestoreWrite) -> None:
+        part = write.part
+        if write.action == "delete":
+            path = _volume(part, write.name) if part else f"/1.0/instances/{write.name}"
+            api.delete(path, deadline=START_DEADLINE)
+        elif write.action == "retire":
+            stop(api, write.name, force=True)
+            retire(api, write.name, write.rename)
+        elif write.action == "keep" and part:
+            api.post(_volume(part, write.name), {"name": write.rename}, deadline=START_DEADLINE)
+        elif write.action == "import" and part:
+            self._import(api, backup, part)
+        stopped = write.action == "prove" and not self.container.running
+        if backup.instance_id and (write.action == "start" or stopped):
+            known = {INSTANCE_ID: backup.instance_id}
+            update(api, ContainerWrite("update", self.container.name, known))
+        if write.action == "start":
+            change_state(api, self.container.name, "start")
+        if write.action in ("start", "prove"):
+            if self.container.running:
+                self._prove()
+            self._let_go(api)
+
+    def _import(self, api: LxdApi, backup: StoredBackup, part: Part) -> None:
+        """Import under a name of its own, mark it, and only then give it its name."""
+        name = self.container.name
+        half = half_name(part.volume or name)
+        self._store.hand_out(backup, part, self.target, half)
+        if part.volume:
+            mark = volume_mark(name, backup.moment)
+            _mark_volume(api, _volume(part, half), mark)
+            api.post(_volume(part, half), {"name": part.volume}, deadline=START_DEADLINE)
+            return
+        mark = restored_mark(name, backup.moment)
+        update(api, ContainerWrite("update", half, {RESTORED: mark}))
+        api.post(f"/1.0/instances/{half}", {"name": name}, deadline=START_DEADLINE)
+
+    def _prove(self) -> None:
+        """See from inside that it is up and where it should be, and that SSH lets us in."""
+        container = self.container
+        facts = read_machine(exec_shell_of(self.host), container, deadline=UP_DEADLINE)
+        wrong = list(not_as_declared(replace(container, configure=Configure()), facts))
+        if wrong:
+            raise ProofError(
+                f"it runs, and not as declared: {'; '.join(wrong)}",
+                where=container.name,
+                remedy=f"provision.py --limit {container.name} mends it where it is declared",
+            )
+        if container.ssh.hostname:
+            if not is_known(self.host, container) and facts.host_key:
+                ssh = container.ssh
+                self.run.state.learn_host_key(
+                    container.name, ssh.hostname, ssh.port, facts.host_key
+                )
+            ssh_shell_of(self.host).run("true").check(container.name, "logging in over SSH")
+
+    def _let_go(self, api: LxdApi) -> None:
+        """It is whole: its volumes are like any others, and it remembers where it came from."""
+        name = self.container.name
+        path = f"/1.0/instances/{name}"
+        now, _ = api.get(path)
+        for pool, volume in custom_volumes(now):
+            at = f"/1.0/storage-pools/{pool}/volumes/custom/{volume}"
+            _mark_volume(api, at, "", of=name)
+        moment = str(now["config"][RESTORED]).split()[1]
+        update(
+            api, ContainerWrite("update", name, {RESTORED: restored_mark(name, moment, done=True)})
+        )
+
+    def _see_that_it_is_done(self) -> Plan[RestoreWrite]:
+        instance = lxd_facts_of(self.target, fresh=True).instances.get(self.container.name, {})
+        wanted = "Running" if self.container.running else "Stopped"
+        if instance.get("status") != wanted:
+            raise ProofError(
+                f"restored, but it is {instance.get('status', 'gone')}",
+                where=self.container.name,
+                remedy=f"look at: lxc info {self.container.name} --show-log",
+            )
+        return Plan(reason=f"restored, {wanted.lower()}")
+
+
+def _volume(part: Part, name: str) -> str:
+    return f"/1.0/storage-pools/{part.pool}/volumes/custom/{name}"
+
+
+def _mark_volume(api: LxdApi, path: str, mark: str, *, of: str = "") -> None:
+    """Mark a volume, or take the mark that a container's restore has left from it."""
+
+    def change(now: dict[str, Any]) -> dict[str, Any]:
+        config = dict(now["config"])
+        if mark:
+            config[RESTORED] = mark
+        elif str(config.get(RESTORED, "")).split()[:1] == [of]:
+            del config[RESTORED]
+        return {**now, "config": config}
+
+    api.update(path, change, deadline=START_DEADLINE)
