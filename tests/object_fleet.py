@@ -1,7 +1,8 @@
 """The lab's hosts as a fleet for tests of LXD's objects, without the phases that come before.
 
 The intent is put together in the test, and all names on the hosts begin with ``obj-``. What other
-fleets have left on the first host counts as declared there, so that ``prune`` leaves it alone.
+fleets have left on the first host counts as declared there, so that ``prune`` leaves it alone; of
+images that holds for both hosts.
 """
 
 from __future__ import annotations
@@ -117,10 +118,11 @@ class Fleet:
         profiles = {o.name: o for o in declared if isinstance(o, Profile)}
         images = {o.name: o for o in declared if isinstance(o, Image)}
         containers = {o.name: o for o in declared if isinstance(o, Container)}
-        profiles_too, images_too = self._other_profiles(), self._other_images()
+        profiles_too = self._other_profiles()
+        others = {host: self._other_images(host) for host in HOSTS}
         lxd_hosts = {
-            FIRST: lxd_host(FIRST, {**profiles, **profiles_too}, {**images, **images_too}),
-            SECOND: lxd_host(SECOND, profiles, images),
+            FIRST: lxd_host(FIRST, {**profiles, **profiles_too}, {**images, **others[FIRST]}),
+            SECOND: lxd_host(SECOND, profiles, {**images, **others[SECOND]}),
         }
         intent = Intent(
             folder=objects.folder / "obj",
@@ -129,7 +131,7 @@ class Fleet:
             machines={},
             bridges={},
             profiles={**profiles, **profiles_too},
-            images={**images, **images_too},
+            images={**images, **others[FIRST], **others[SECOND]},
         )
         self.run = Run(intent, objects.state, selected=limit or frozenset((*HOSTS, *containers)))
         defaults = Defaults(data={RUN_KEY: self.run})
@@ -170,17 +172,17 @@ class Fleet:
             if created_by_us(p) and not p["name"].startswith(PREFIX)
         }
 
-    def _other_images(self) -> dict[str, Image]:
-        """Images of other fleets on the first host, by an alias of theirs."""
+    def _other_images(self, host: str) -> dict[str, Image]:
+        """Images of other fleets on a host, by an alias of theirs."""
         aliases = (
             [alias["name"] for alias in document["aliases"]]
-            for document in self.objects.query(FIRST, "/1.0/images?recursion=1")
-            if image_created_by_us(document, FIRST)
+            for document in self.objects.query(host, "/1.0/images?recursion=1")
+            if image_created_by_us(document, host)
         )
         return {
             names[0]: Image(names[0], server="https://images.example.net")
             for names in aliases
-            if not any(name.startswith(PREFIX) for name in names)
+            if names and not any(name.startswith(PREFIX) for name in names)
         }
 
     def _other_containers(self) -> dict[str, Container]:

@@ -25,8 +25,9 @@ FORGET_LIST = "find /var/cache/lxd -type f -exec touch -d '2 hours ago' {} +"
 
 def do_all(fleet: Fleet, task: Any, *, dry_run: bool = False) -> dict[str, Record]:
     """Read both hosts as a run does, then work on both at once; host -> record."""
-    fleet.nr.run(task=gather_facts)
-    results = fleet.nr.run(task=task, dry_run=dry_run)
+    hosts = fleet.nr.filter(filter_func=lambda host: host.name in HOSTS)
+    hosts.run(task=gather_facts)
+    results = hosts.run(task=task, dry_run=dry_run)
     return {host: results[host][0].result for host in HOSTS}
 
 
