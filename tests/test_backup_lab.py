@@ -109,6 +109,20 @@ def test_without_room_nothing_is_written(site: BackupSite) -> None:
         assert site.files(OTHER, FIRST) == before
 
 
+def test_what_a_half_backup_takes_is_no_lack_of_room(site: BackupSite) -> None:
+    place = f"{FOLDER}/ten/{OTHER}"
+    site.fleet.sh(FIRST, f"mkdir -p {place}; mount -t tmpfs -o size=260m,mode=700 tmpfs {place}")
+    killed = site.killed("first file there", OTHER, "backup", "--limit", OTHER)
+    assert killed == -signal.SIGKILL
+    left = int(site.fleet.sh(FIRST, f"df --output=avail -B1 {place} | tail -1"))
+    report = site.maintain("backup", "--limit", OTHER)
+    whole = site.kept(OTHER, FIRST)
+    site.fleet.sh(FIRST, f"umount {place}")
+    assert report["exit"] == 0, report["hosts"]
+    (manifest,) = whole.values()
+    assert manifest["parts"][0]["size"] > left
+
+
 @pytest.mark.parametrize("stage", BACKUP_STAGES)
 def test_a_backup_that_is_killed_is_cleared_away_by_the_next(site: BackupSite, stage: str) -> None:
     before = set(site.kept(DATA, SECOND))

@@ -61,7 +61,10 @@ def steps(plan: Any) -> list[str]:
 def test_what_a_backup_does(case: dict[str, Any]) -> None:
     stored = Stored(
         whole={moment: replace(WHOLE, moment=moment) for moment in case.get("whole", [])},
-        halves={name: frozenset(words) for name, words in case.get("halves", {}).items()},
+        halves={
+            name: None if words is None else frozenset(words)
+            for name, words in case.get("halves", {}).items()
+        },
         odd=tuple(case.get("odd", [])),
     )
     keep = Retention(**case["keep"]) if "keep" in case else None
@@ -145,15 +148,16 @@ def test_what_is_kept_is_read_and_what_is_not_ours_is_not_seen() -> None:
     manifest = encoded(as_manifest(WHOLE).decode())
     stored = parse_stored(
         f"free 5 /var/lib\nwhole {NOW} {manifest}\nwhole 20261101T000000Z {manifest}\n"
-        f"half 20261102T000000Z {encoded('/a/backup0 /b/backup1')}\n"
-        f"half 20261103T000000Z \nhalf 99999999T999999Z \n"
+        f"half 20261102T000000Z {encoded('- /a/backup0 /b/backup1')}\n"
+        f"half 20261103T000000Z \nhalf 20261104T000000Z {encoded('- ')}\nhalf 99999999T999999Z \n"
     )
     assert (stored.free, stored.folder) == (5, "/var/lib")
     assert stored.whole == {NOW: WHOLE}
     assert stored.odd == ("20261101T000000Z",)  # what is in it is another backup
     assert stored.halves == {
         "20261102T000000Z": frozenset({"/a/backup0", "/b/backup1"}),
-        "20261103T000000Z": frozenset(),
+        "20261103T000000Z": None,
+        "20261104T000000Z": frozenset(),
     }
 
 

@@ -59,14 +59,12 @@ def test_nor_where_something_that_it_needs_is_missing(site: BackupSite) -> None:
 
 def test_nor_from_a_file_that_is_damaged(site: BackupSite) -> None:
     (moment,) = site.kept(OTHER, BOX)
-    flip = f"printf x | dd of={FOLDER}/ten/{OTHER}/{moment}/container bs=1 seek=9 conv=notrunc"
-    (before,) = site.fleet.sh(
-        BOX, f"od -An -tu1 -j9 -N1 {FOLDER}/ten/{OTHER}/{moment}/container"
-    ).split()
-    site.fleet.sh(BOX, flip)
+    file = f"{FOLDER}/ten/{OTHER}/{moment}/container"
+    write = f"dd of={file} bs=1 seek=9 conv=notrunc"
+    (before,) = site.fleet.sh(BOX, f"od -An -to1 -j9 -N1 {file}").split()
+    site.fleet.sh(BOX, f"printf x | {write}")
     refused = restored(site)
-    mend = flip.replace("printf x", f"printf '\\{int(before):03o}'")
-    site.fleet.sh(BOX, mend)
+    site.fleet.sh(BOX, f"printf '\\{before}' | {write}")
     assert (
         "container is not what was written (sha256); there is none before it"
         in (refused["message"])

@@ -76,7 +76,7 @@ begin)
     for half in $(moments); do
         [ -e "$folder/$half/manifest" ] || drop "$half"
     done
-    mkdir "$folder/$moment" && echo "$*" >"$folder/$moment/begun"
+    mkdir "$folder/$moment" && echo "- $*" >"$folder/$moment/begun"
     ;;
 take)
     lock 5
@@ -95,8 +95,8 @@ keep)
     moment=$1
     shift
     cat >"$folder/$moment/manifest.new" && sync "$folder/$moment/manifest.new" || exit 1
-    rm -f "$folder/$moment/begun"
     mv "$folder/$moment/manifest.new" "$folder/$moment/manifest" && sync "$folder/$moment" || exit 1
+    rm -f "$folder/$moment/begun"
     for going; do
         drop "$going" || exit 1
     done

@@ -99,9 +99,10 @@ def newest(stored: Stored) -> list[StoredBackup]:
 
 def _left(stored: Stored, exports: Mapping[str, Sequence[str]]) -> Iterator[Step[BackupWrite]]:
     """What halves have left in LXD: it names exports itself, so ours are those that came since."""
-    if not stored.halves:
+    begun = [names for names in stored.halves.values() if names is not None]
+    if not begun:
         return
-    before = frozenset[str]().union(*stored.halves.values())
+    before = frozenset[str]().union(*begun)
     for path, names in exports.items():
         for name in names:
             if _CLIENTS.fullmatch(name) and f"{path}/{name}" not in before:

@@ -32,7 +32,8 @@ AFTERWARDS = 600.0
 @dataclass(frozen=True)
 class Stored:
     """What is kept of a container: ``whole`` backups by their moment, and ``halves``, of which each
-    has the exports that LXD kept before it was begun, as ``PATH/NAME``.
+    has the exports that LXD kept before it was begun, as ``PATH/NAME``; None for one that did not
+    come to that, and has left none itself.
 
     ``free`` are the bytes free in ``folder``. ``odd`` are those whose manifest is not understood,
     which are left alone.
@@ -41,7 +42,7 @@ class Stored:
     free: int = 0
     folder: str = ""
     whole: Mapping[str, StoredBackup] = field(default_factory=dict)
-    halves: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    halves: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     odd: tuple[str, ...] = ()
 
 
@@ -156,7 +157,7 @@ def parse_stored(text: str) -> Stored:
     """What the script's ``list`` printed."""
     free, folder = 0, ""
     whole: dict[str, StoredBackup] = {}
-    halves: dict[str, frozenset[str]] = {}
+    halves: dict[str, frozenset[str] | None] = {}
     odd: list[str] = []
     for line in text.splitlines():
         kind, first, *rest = line.split(" ")
@@ -167,7 +168,7 @@ def parse_stored(text: str) -> Stored:
             continue
         content = base64.b64decode("".join(rest)).decode(errors="replace")
         if kind == "half":
-            halves[first] = frozenset(content.split())
+            halves[first] = frozenset(content.split()[1:]) if content else None
         elif (backup := from_manifest(content)) and backup.moment == first:
             whole[first] = backup
         else:

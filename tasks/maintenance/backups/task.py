@@ -9,12 +9,13 @@ from datetime import datetime, timezone
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
+from tasks.actual import Json
 from tasks.errors import FleetError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.intent.model import Backup, Container
 from tasks.maintenance.backups.plan import BackupWrite, created, export_path, plan_backup
 from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_export, see_that_lxd_can
-from tasks.maintenance.backups.store import Store
+from tasks.maintenance.backups.store import Store, Stored
 from tasks.maintenance.backups.stored import (
     INSTANCE_ID,
     StoredBackup,
@@ -85,6 +86,7 @@ class _Backup:
         self.moment = moment_name(datetime.now(timezone.utc))
         self.whole = StoredBackup(container.name, self.moment, host.name, "stopped")
         self.room = LxdRoom()
+        self.halves = False
 
     def plan(self, fresh: bool) -> Plan[BackupWrite]:
         """Look at what is kept and, where this one is not among it, at what is to be exported."""
@@ -99,25 +101,9 @@ class _Backup:
                 where=self.host.name,
                 remedy="raise it, or restore it from its last backup: maintain.py restore",
             )
-        volumes = custom_volumes(instance)
-        questions = ["size", root_pool(instance), "container", self.container.name]
-        paths = [f"/1.0/instances/{self.container.name}"]
-        for pool, volume in volumes:
-            questions += ["size", pool, "custom", volume]
-            paths.append(f"/1.0/storage-pools/{pool}/volumes/custom/{volume}")
-        self.room = read_room(
-            self.host, facts, [*questions, *(w for path in paths for w in ("exports", path))]
-        )
+        self.room = read_room(self.host, facts, _questions(instance))
         parts = parts_of(instance, self.room.sizes)
         see_that_lxd_can(self.host.name, facts, parts, take_in=False)
-        see_room_for_export(
-            self.host.name,
-            self.room,
-            parts,
-            to=self.rule.to,
-            place=stored.folder,
-            free=stored.free,
-        )
         self.whole = replace(
             self.whole,
             state=state_of(instance, facts),
@@ -125,6 +111,9 @@ class _Backup:
             instance_id=str((instance.get("config") or {}).get(INSTANCE_ID, "")),
             parts=parts,
         )
+        self.halves = bool(stored.halves)
+        if not self.halves:  # what they take is free once they are removed
+            self._see_room(stored)
         notes = [f"its files are those {self.whole.state}"] * (self.whole.state != "stopped")
         if left := disks_left_out(instance):
             notes.append(f"not in it: {', '.join(left)}, which is of the LXD host itself")
@@ -152,6 +141,9 @@ class _Backup:
             if step.write.action == "clear":
                 self._clear(step.write.path)
         try:
+            if self.halves:
+                self.room = read_room(self.host, lxd_facts_of(self.host), ())
+                self._see_room(self.store.look())
             parts = tuple(
                 self.store.fetch(self.moment, part, self.host) for part in self.whole.parts
             )
@@ -170,9 +162,30 @@ class _Backup:
             ),
         )
 
+    def _see_room(self, stored: Stored) -> None:
+        see_room_for_export(
+            self.host.name,
+            self.room,
+            self.whole.parts,
+            to=self.rule.to,
+            place=stored.folder,
+            free=stored.free,
+        )
+
     def _clear(self, path: str) -> None:
         seconds = str(int(CLEAR_DEADLINE))
         script = on_host("lxd_client", seconds, "query", "--wait", "-X", "DELETE", path)
         done = shell_of(self.host).run(script, deadline=CLEAR_DEADLINE)
         if b"not found" not in done.stderr.lower():  # the client of the killed run was faster
             done.check(self.host.name, f"removing {path}", f"look at: lxc query {path}")
+
+
+def _questions(instance: Json) -> list[str]:
+    """What is asked of the LXD host: how large each part is, and which exports LXD keeps of it."""
+    name = str(instance["name"])
+    questions = ["size", root_pool(instance), "container", name]
+    questions += ["exports", f"/1.0/instances/{name}"]
+    for pool, volume in custom_volumes(instance):
+        questions += ["size", pool, "custom", volume]
+        questions += ["exports", f"/1.0/storage-pools/{pool}/volumes/custom/{volume}"]
+    return questions
