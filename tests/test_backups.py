@@ -12,7 +12,8 @@ import yaml
 from tasks.actual import LxdFacts
 from tasks.containers.remembered import RESTORED
 from tasks.errors import FleetError, UsageError
-from tasks.intent.model import Bridge, Container, LxdHost, Retention, Ssh
+from tasks.intent.maintenance import Retention
+from tasks.intent.model import Bridge, Container, LxdHost, Ssh
 from tasks.maintenance import place_on
 from tasks.maintenance.backups.plan import plan_backup
 from tasks.maintenance.backups.restoring import half_name, plan_restore, see_that_it_can_be

@@ -13,7 +13,7 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import UnreachableError
-from tasks.intent.model import Maintenance
+from tasks.intent.maintenance import Maintenance
 from tasks.intent.windows import Calendar, Freeze
 from tasks.maintenance import find_drift
 from tasks.maintenance.drift import FEW, summary_of

@@ -17,7 +17,8 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import DeadlineError, UnreachableError, UsageError
-from tasks.intent.model import Container, Maintenance, Ssh, Upgrade
+from tasks.intent.maintenance import Maintenance, Upgrade
+from tasks.intent.model import Container, Ssh
 from tasks.maintenance import upgrade_packages
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.maintain import maintain, why_not

@@ -14,7 +14,8 @@ from nornir.core import Nornir
 
 from tasks.bootstrap import bootstrap_container
 from tasks.intent.health import PortCheck, ServiceCheck
-from tasks.intent.model import Bootstrap, Container, Maintenance, Upgrade
+from tasks.intent.maintenance import Maintenance, Upgrade
+from tasks.intent.model import Bootstrap, Container
 from tasks.maintenance import check_health, maintain, upgrade_packages
 from tasks.outcome import Record
 from tasks.report import Report

@@ -16,7 +16,8 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import FleetError, UsageError
-from tasks.intent.model import Container, LxdHost, Maintenance
+from tasks.intent.maintenance import Maintenance
+from tasks.intent.model import Container, LxdHost
 from tasks.intent.windows import Calendar, freeze_of, window_of
 from tasks.maintenance import gate
 from tasks.maintenance.jobs import JOBS, Job

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.intent.model import Retention
+from tasks.intent.maintenance import Retention
 from tasks.maintenance.retention import kept
 from tasks.maintenance.snapshots import (
     plan_pruning,

@@ -12,7 +12,8 @@ import pytest
 
 from tasks.containers import raise_containers
 from tasks.images import sync_images
-from tasks.intent.model import Container, Maintenance, Retention
+from tasks.intent.maintenance import Maintenance, Retention
+from tasks.intent.model import Container
 from tasks.maintenance import prune_snapshots, take_snapshot
 from tasks.maintenance.snapshots import taken_at
 from tasks.outcome import Record

@@ -17,7 +17,7 @@ from nornir.core.task import Result, Task
 
 from tasks import command
 from tasks.actual import HostFacts, LxdFacts
-from tasks.intent.model import Maintenance
+from tasks.intent.maintenance import Maintenance
 from tasks.maintenance.gate import in_minutes
 from tasks.maintenance.jobs import JOBS, Job
 from tasks.maintenance.maintain import maintain

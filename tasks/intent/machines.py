@@ -5,25 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tasks.intent.health_checks import health_of
+from tasks.intent.maintenance_rules import maintenance_of
 from tasks.intent.merge import Layers
 from tasks.intent.model import (
     Attachment,
-    Backup,
     Bootstrap,
-    BoundedCommand,
     Machine,
-    Maintenance,
-    Retention,
     Ssh,
-    Upgrade,
 )
 from tasks.intent.networks import attachments
 from tasks.intent.scope import Scope
-from tasks.intent.windows import Calendar, freeze_of, window_of
-from tasks.mistakes import Place
 
 
 def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -> Machine:
@@ -40,46 +33,11 @@ def machine_of(name: str, host: Layers, networks: Iterable[str], scope: Scope) -
         attachments=attached,
         bootstrap=_bootstrap(host, ssh, scope),
         health=health_of(name, host, attached, scope),
-        maintenance=_maintenance(host, scope),
+        maintenance=maintenance_of(host, scope),
         apart=data.get("apart"),
         foreign=tuple(data.get("foreign", [])),
         data=data,
     )
-
-
-def _maintenance(host: Layers, scope: Scope) -> Maintenance:
-    data = dict(host.data.get("maintenance", {}))
-    for key in ("drain", "undrain"):
-        data[key] = _command(data.get(key), host.place("maintenance", key), scope)
-    upgrade = data.pop("upgrade", {})
-    data["upgrade"] = Upgrade(**{**upgrade, "hold": tuple(upgrade.get("hold", ()))})
-    if rule := data.get("snapshots"):
-        data["snapshots"] = Retention(**rule)
-    if (backup := data.get("backup")) is not None:
-        keep = backup.get("keep")
-        data["backup"] = Backup(**{**backup, "keep": Retention(**keep) if keep else None})
-    windows, freezes = data.pop("window", None) or (), data.pop("freezes", ())
-    zone = data.pop("timezone", None)
-    if zone is not None:
-        scope.time_zone(zone, host.place("maintenance", "timezone"))
-    calendar = Calendar(
-        tuple(window_of(text) for text in ([windows] if isinstance(windows, str) else windows)),
-        tuple(freeze_of(text) for text in freezes),
-        zone,
-    )
-    return Maintenance(**data, calendar=calendar)
-
-
-def _command(
-    written: str | Mapping[str, Any] | None, place: Place, scope: Scope
-) -> BoundedCommand | None:
-    if written is None or isinstance(written, str):
-        return BoundedCommand(written) if written else None
-    if "run" not in written:
-        if not scope.mistakes.within(place):
-            scope.mistakes.add(place, "says no command", "write run: COMMAND")
-        return None
-    return BoundedCommand(**written)
 
 
 def _ssh(host: Layers, attached: Mapping[str, Attachment], scope: Scope) -> Ssh:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tasks.intent.health_schema import HEALTH
+from tasks.intent.maintenance_schema import JOBS, MAINTENANCE
 from tasks.intent.scalars import (
     ABSOLUTE,
     ADDRESS,
@@ -20,7 +21,6 @@ from tasks.intent.scalars import (
     FILE_NAME,
     FILE_PATH,
     FOREIGN,
-    FREEZE,
     GROUP_NAME,
     HOST_NAME,
     INSTANCE_KEY,
@@ -44,7 +44,6 @@ from tasks.intent.scalars import (
     TIME_ZONE,
     URL,
     USER_NAME,
-    WINDOW,
     WORD,
     choice,
     integer,
@@ -143,28 +142,6 @@ _CONFIGURE = Table(
     }
 )
 
-_RETENTION = Table(
-    {
-        "last": integer(1, 10000, "how many of the newest"),
-        "daily": integer(0, 10000, "a number of days"),
-        "weekly": integer(0, 10000, "a number of weeks"),
-    }
-)
-_COMMAND = Table({"run": LINE, "seconds": SECONDS})
-
-#: What cron may have ``maintain`` do, as :data:`tasks.maintenance.JOBS` has it.
-MAINTENANCE_JOBS = (
-    "snapshot",
-    "backup",
-    "upgrade",
-    "reboot",
-    "prune-snapshots",
-    "images",
-    "health",
-    "certificates",
-    "drift",
-)
-
 COMMON: Mapping[str, Value] = {
     "site": WORD,
     "management": OrNull(NETWORK),
@@ -184,39 +161,13 @@ COMMON: Mapping[str, Value] = {
     ),
     "configure": _CONFIGURE,
     "health": HEALTH,
-    "maintenance": Table(
-        {
-            "batch": integer(1, 1000, "a number of machines"),
-            "canary": BOOLEAN,
-            "deadline": SECONDS,
-            "upgrade": Table(
-                {
-                    "kind": choice("upgrade", "dist-upgrade", "security"),
-                    "hold": ListOf(
-                        matching(r"[a-z0-9*?][a-z0-9+.*?-]*", "a package's name, or a glob")
-                    ),
-                    "way_back": BOOLEAN,
-                }
-            ),
-            "drain": OrNull(Either(mapping=_COMMAND, other=LINE)),
-            "undrain": OrNull(Either(mapping=_COMMAND, other=LINE)),
-            "snapshots": OrNull(_RETENTION),
-            "backup": OrNull(
-                Table({"to": HOST_NAME, "keep": OrNull(_RETENTION), "deadline": SECONDS})
-            ),
-            "certificates": integer(1, 365, "a number of days"),
-            "failures": OrNull(integer(1, 1000, "a number of machines")),
-            "window": OrNull(OneOrMore(WINDOW)),
-            "freezes": ListOf(FREEZE),
-            "timezone": TIME_ZONE,
-        }
-    ),
+    "maintenance": MAINTENANCE,
     "apart": WORD,
     "controller": Table(
         {
             "wheels": FILE_PATH,
             "maintain": CRON_SCHEDULE,
-            "jobs": ListOf(choice(*MAINTENANCE_JOBS)),
+            "jobs": ListOf(choice(*JOBS)),
         }
     ),
     "images": MapOf(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime, timezone
 
-from tasks.intent.model import Retention
+from tasks.intent.maintenance import Retention
 
 
 def kept(moments: Iterable[datetime], rule: Retention) -> set[datetime]:

@@ -13,7 +13,8 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.errors import LxdError
-from tasks.intent.model import Container, Retention
+from tasks.intent.maintenance import Retention
+from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
 from tasks.maintenance.moments import made_at, moment_name
 from tasks.maintenance.retention import kept

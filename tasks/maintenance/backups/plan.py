@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.intent.model import Retention
+from tasks.intent.maintenance import Retention
 from tasks.maintenance.backups.room import in_words
 from tasks.maintenance.backups.store import Stored
 from tasks.maintenance.backups.stored import Part, StoredBackup

@@ -19,7 +19,8 @@ from tasks.errors import FleetError, ProofError, UsageError
 from tasks.facts.host import facts_or_none
 from tasks.facts.lxd import lxd_facts_of
 from tasks.facts.machine import is_known, read_machine
-from tasks.intent.model import Backup, Configure, Container
+from tasks.intent.maintenance import Backup
+from tasks.intent.model import Configure, Container
 from tasks.lxd_api.connection import api_of
 from tasks.maintenance.backups.plan import newest
 from tasks.maintenance.backups.restoring import (

@@ -12,7 +12,8 @@ from nornir.core.task import Result, Task
 from tasks.actual import Json
 from tasks.errors import FleetError
 from tasks.facts.lxd import lxd_facts_of
-from tasks.intent.model import Backup, Container
+from tasks.intent.maintenance import Backup
+from tasks.intent.model import Container
 from tasks.maintenance.backups.plan import BackupWrite, created, export_path, plan_backup
 from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_export, see_that_lxd_can
 from tasks.maintenance.backups.store import Store, Stored

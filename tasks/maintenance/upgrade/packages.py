@@ -10,7 +10,7 @@ from typing import Literal
 
 from nornir.core.inventory import Host
 
-from tasks.intent.model import Maintenance
+from tasks.intent.maintenance import Maintenance
 from tasks.onhost import on_host
 from tasks.plan import Plan, Step
 from tasks.shell import Completed

@@ -8,7 +8,8 @@ import time
 from nornir.core.inventory import Host
 
 from tasks.errors import DeadlineError, ProofError
-from tasks.intent.model import BoundedCommand, Container
+from tasks.intent.maintenance import BoundedCommand
+from tasks.intent.model import Container
 from tasks.maintenance.health import look_at
 from tasks.run import run_of
 from tasks.transport import shell_of
