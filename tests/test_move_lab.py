@@ -91,7 +91,8 @@ def see_that_it_is_moved(site: ObjectFleet) -> None:
     }  # fmt: skip
     assert not {MOVING, COPYING} & config.keys()
     assert here["devices"]["if-own"]["hwaddr"] == MAC
-    assert site.shell(FIRST, "lxc exec obj-one -- cat /root/data") == "kept\n"
+    # LXD 5.0.2 loses the output of an exec now and then, on a machine that is busy
+    assert site.shell(FIRST, "lxc file pull obj-one/root/data -") == "kept\n"
     assert site.query(FIRST, "/1.0/instances/obj-one/snapshots") == [
         "/1.0/instances/obj-one/snapshots/before"
     ]
