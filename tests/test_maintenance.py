@@ -21,11 +21,12 @@ from tasks.intent.maintenance import Maintenance, Upgrade
 from tasks.intent.model import Container, Ssh
 from tasks.maintenance import upgrade_packages
 from tasks.maintenance.jobs import JOBS, Job, chosen
-from tasks.maintenance.maintain import maintain, why_not
+from tasks.maintenance.maintain import maintain
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import LXD_HOSTS, Turn, next_turns, turns_of
 from tasks.maintenance.upgrade import packages, task
 from tasks.maintenance.upgrade.packages import happened, simulated
+from tasks.maintenance.workable import why_not
 from tasks.outcome import record
 from tasks.run import run_of
 from tasks.shell import Completed

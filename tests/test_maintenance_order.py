@@ -62,6 +62,7 @@ class Fleet:
         patch.setattr(gate, "clock", lambda: self.now)
         for job in ("upgrade", "health", "tidy"):
             patch.setitem(JOBS, job, Job(self._job(job), changes=job != "health"))
+        patch.setitem(JOBS, "later", Job(self._job("later"), changes=True, after=True))
         patch.setitem(JOBS, "backup", Job(self._job("backup"), changes=True, service=False))
         by_hand = Job(self._job("restore"), changes=True, service=False, by_hand=True)
         patch.setitem(JOBS, "restore", by_hand)
@@ -322,9 +323,9 @@ def test_a_stop_before_a_host_is_read_leaves_all_that_is_selected_of_it(
     fleet.machines.insert(1, host_of("sidn-demo-01"))
     fleet.add("e", on="sidn-demo-01")
     fleet.on_read = lambda run: run.stop.set()
-    fleet.run("upgrade", limit=limit)
+    fleet.run("upgrade", "later", limit=limit)
     assert fleet.begun == []
-    assert fleet.undone == {"upgrade": limit}
+    assert fleet.undone == {"upgrade": limit, "later": limit}
 
 
 def test_those_whose_partner_failed_are_left_alone_and_not_put_before_it(fleet: Fleet) -> None:

@@ -11,10 +11,8 @@ from typing import Any
 from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
 
-from tasks.actual import HostFacts
 from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import facts_of
-from tasks.intent.model import Container
 from tasks.maintenance.calendar import zone_of
 from tasks.maintenance.gate import Gate
 from tasks.maintenance.health import PHASE
@@ -22,9 +20,9 @@ from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, turns_of
 from tasks.maintenance.undone import first_of, still_undone
-from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.maintenance.upgrade.way_back import PHASE as UPGRADE
 from tasks.maintenance.visit import skip_late, visit
+from tasks.maintenance.workable import Workable
 from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
 from tasks.run import run_of
@@ -123,6 +121,7 @@ class _Maintenance:
         self.gate = gate
         #: The jobs of this run that change machines, none in a dry run.
         self.changing = [name for name, job in jobs.items() if job.changes and self.changes]
+        self.workable = Workable(self.shared, self.report, finishing=UPGRADE in self.changing)
         self.undone = self.shared.state.undone()
         #: By job the machines that this run left undone, and those that had their turn.
         self.left: dict[str, set[str]] = {job: set() for job in self.changing}
@@ -167,14 +166,14 @@ class _Maintenance:
         for machine, host in self.report.hosts.items():
             if machine not in self.shared.selected or host.kind not in job.kinds:
                 continue
-            if self._is_read(machine):
+            if self.workable.is_read(machine):
                 machines.append(machine)
                 continue
-            if name in self.left and self._unread(machine):
+            if name in self.left and self.workable.is_left_unread(machine):
                 self.left[name].add(machine)
             if not host.phases:
                 self.report.add(
-                    machine, record(name, "skipped", message=self._why_skip(machine)[0])
+                    machine, record(name, "skipped", message=self.workable.why_skip(machine)[0])
                 )
 
         def go(task: Task) -> Result:
@@ -187,12 +186,6 @@ class _Maintenance:
         for name, host in self.report.hosts.items():
             if name in self.shared.selected and not host.phases:
                 self.report.add(name, record("check", "skipped", message=NOTHING_TO_DO))
-
-    def _is_read(self, name: str) -> bool:
-        """Whether the LXD host that a machine is, or is on, was read; any other needs none."""
-        container = self.intent.containers.get(name)
-        host = container.on if container else name
-        return host not in self.intent.lxd_hosts or host in self.shared.facts
 
     def _ending(self) -> bool:
         """Whether no machine is begun with any more."""
@@ -234,11 +227,11 @@ class _Maintenance:
         """The selected machines that can be worked on; the others are booked as skipped."""
         left = []
         for container in self.intent.containers.values():
-            if container.running and self._is_down(container):
+            if container.running and self.workable.is_down(container):
                 self.gate.is_down(container)
         for name in self.report.hosts:
-            lost, down = self._why_skip(name)
-            if name in self.shared.selected and self._unread(name):
+            lost, down = self.workable.why_skip(name)
+            if name in self.shared.selected and self.workable.is_left_unread(name):
                 for job in self.changing:
                     if self._concerns(job, name):
                         self.left[job].add(name)
@@ -258,36 +251,6 @@ class _Maintenance:
         container = self.intent.containers.get(name)
         fits = self.intent.machine(name).kind in JOBS[job].kinds
         return fits and (container is None or container.running)
-
-    def _unread(self, name: str) -> bool:
-        """Whether the run was asked to stop before it read a machine's LXD host."""
-        container = self.intent.containers.get(name)
-        host = self.report.hosts.get(container.on if container else name)
-        return host is not None and host.status == "skipped"
-
-    def _why_skip(self, name: str) -> tuple[str, str]:
-        """Why no job is done to a container, and why none that concerns what it does."""
-        container = self.intent.containers.get(name)
-        if container is None:
-            return "", ""
-        if self.report.lost(container.on):
-            return f"its LXD host {container.on} is {self.report.hosts[container.on].status}", ""
-        return "", self._why_not(container, self.shared.facts[container.on])
-
-    def _why_not(self, container: Container, facts: HostFacts) -> str:
-        """As :func:`why_not`; an upgrade is finished also where one that was killed has left its
-        container stopped."""
-        reason = why_not(container, facts)
-        instance = facts.lxd.instances.get(container.name)
-        finishes = UPGRADE in self.changing and instance and is_upgrading(instance)
-        return "" if finishes else reason
-
-    def _is_down(self, container: Container) -> bool:
-        """Whether it is known not to run, or its LXD host does not answer; also of one that is not
-        selected, where its host was read."""
-        facts = self.shared.facts.get(container.on)
-        lost = container.on in self.shared.unreachable
-        return lost or bool(facts and why_not(container, facts))
 
     def _left_out(self, name: str, reason: str, *, at_rest: bool) -> Iterator[Record]:
         """What is booked of a container that is not worked on, or ``at_rest`` by some jobs only;
@@ -338,20 +301,6 @@ class _Maintenance:
 
     def _well(self, name: str, job: str) -> bool:
         groups = [self.intent.machine(name).apart]
-        if self.jobs[job].interrupts:
+        if JOBS[job].interrupts:
             groups += [container.apart for container in self.intent.containers_on(name)]
         return not self.gate.why_left_alone(*groups)
-
-
-def why_not(container: Container, facts: HostFacts) -> str:
-    """Why a container cannot be worked on, as its LXD host sees it; empty where it can.
-
-    Where LXD does not answer nothing is known, and the container is tried.
-    """
-    if facts.lxd.problem:
-        return ""
-    instance = facts.lxd.instances.get(container.name)
-    if instance is None:
-        return f"it does not exist on {container.on}"
-    status = str(instance.get("status", "Running"))
-    return "" if status == "Running" else f"it is {status.lower()} on {container.on}"

@@ -1,0 +1,71 @@
+"""Which machines maintenance can work on, as their LXD hosts see them."""
+
+from __future__ import annotations
+
+from tasks.actual import HostFacts
+from tasks.intent.model import Container
+from tasks.maintenance.upgrade.stage import is_upgrading
+from tasks.report import Report
+from tasks.run import Run
+
+
+class Workable:
+    """By what a run has read of its LXD hosts, and what its report says of them.
+
+    ``finishing`` is a run that finishes upgrades which others have begun.
+    """
+
+    def __init__(self, run: Run, report: Report, *, finishing: bool) -> None:
+        self.run = run
+        self.report = report
+        self.finishing = finishing
+
+    def is_read(self, name: str) -> bool:
+        """Whether the LXD host that a machine is, or is on, was read; any other needs none."""
+        container = self.run.intent.containers.get(name)
+        host = container.on if container else name
+        return host not in self.run.intent.lxd_hosts or host in self.run.facts
+
+    def is_left_unread(self, name: str) -> bool:
+        """Whether the run was asked to stop before it read a machine's LXD host."""
+        container = self.run.intent.containers.get(name)
+        host = self.report.hosts.get(container.on if container else name)
+        return host is not None and host.status == "skipped"
+
+    def why_skip(self, name: str) -> tuple[str, str]:
+        """Why no job is done to a container, and why none that concerns what it does."""
+        container = self.run.intent.containers.get(name)
+        if container is None:
+            return "", ""
+        if self.report.lost(container.on):
+            return f"its LXD host {container.on} is {self.report.hosts[container.on].status}", ""
+        return "", self._why_not(container, self.run.facts[container.on])
+
+    def _why_not(self, container: Container, facts: HostFacts) -> str:
+        """As :func:`why_not`; an upgrade is finished also where one that was killed has left its
+        container stopped."""
+        reason = why_not(container, facts)
+        instance = facts.lxd.instances.get(container.name)
+        finishes = self.finishing and instance and is_upgrading(instance)
+        return "" if finishes else reason
+
+    def is_down(self, container: Container) -> bool:
+        """Whether it is known not to run, or its LXD host does not answer; also of one that is not
+        selected, where its host was read."""
+        facts = self.run.facts.get(container.on)
+        lost = container.on in self.run.unreachable
+        return lost or bool(facts and why_not(container, facts))
+
+
+def why_not(container: Container, facts: HostFacts) -> str:
+    """Why a container cannot be worked on, as its LXD host sees it; empty where it can.
+
+    Where LXD does not answer nothing is known, and the container is tried.
+    """
+    if facts.lxd.problem:
+        return ""
+    instance = facts.lxd.instances.get(container.name)
+    if instance is None:
+        return f"it does not exist on {container.on}"
+    status = str(instance.get("status", "Running"))
+    return "" if status == "Running" else f"it is {status.lower()} on {container.on}"
