@@ -399,11 +399,11 @@ class TestWhole:
         assert "bert" not in machine.inside("ls /etc/sudoers.d")
 
     def test_rights_that_visudo_does_not_take_are_not_given(self, machine: Configured) -> None:
-        broken = User("bert", sudo_commands=("/usr/bin/id ) !!",))
+        broken = User("bert", sudo_commands=("id",))  # without a path
         entry = machine.converge(Configure(users=(broken,)))
         assert entry["status"] == "failed"
         assert "create file /etc/sudoers.d/bert" in entry["message"]
-        assert "put back as it was" in entry["message"]
+        assert "not written: the validation failed: visudo -cf" in entry["message"]
         assert "bert" not in machine.inside("ls /etc/sudoers.d")
         assert machine.inside("visudo -cq; echo $?").strip() == "0"
         assert machine.converge(Configure(users=(User("bert", absent=True),)))["changed"]
