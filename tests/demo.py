@@ -14,6 +14,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tests.inside import exec_inside
 from tests.lab import Lab
 
 Change = Callable[[dict[str, Any]], None]
@@ -129,9 +130,7 @@ class Demo:
     def inside(self, container: str, command: str, timeout: float = 60) -> str:
         """What a command prints inside a container; it must succeed."""
         host = HOSTS[0] if container in ("control", "web-01", "web-02") else HOSTS[1]
-        done = self.lab.exec(
-            host, ["lxc", "exec", container, "--", "sh", "-c", command], timeout=timeout
-        )
+        done = self.lab.exec(host, exec_inside(container, command), timeout=timeout)
         assert done.returncode == 0, f"{container}: {command}: {done.stderr}"
         return done.stdout
 

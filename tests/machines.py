@@ -31,6 +31,7 @@ from tasks.outcome import Record
 from tasks.run import RUN_KEY, Run, run_of
 from tasks.ssh.connection import ShellConnection
 from tasks.state import StateFolder
+from tests.inside import exec_inside
 from tests.lab import (
     CLIENT_KEY,
     GATEWAY,
@@ -96,17 +97,7 @@ class LabContainer:
         self.lxc(f"delete -f {self.name}", check=False)
 
     def inside(self, script: str, *, timeout: float = 60) -> str:
-        command = [
-            "env",
-            "LXD_CONF=/run/mach-lxc",
-            "lxc",
-            "exec",
-            self.name,
-            "--",
-            "sh",
-            "-c",
-            script,
-        ]
+        command = ["env", "LXD_CONF=/run/mach-lxc", *exec_inside(self.name, script)]
         done = self.lab.exec(self.host, command, timeout=timeout)
         assert done.returncode == 0, f"{script}: {done.stdout}{done.stderr}"
         return done.stdout

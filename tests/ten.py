@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from tests.demo import Demo
+from tests.inside import exec_inside
 from tests.lab import (
     CLIENT_KEY,
     HOST_ADDRESSES,
@@ -194,10 +195,8 @@ class Ten:
 
     def inside(self, container: str, script: str, *, timeout: float = 60) -> str:
         """What a script prints inside a container; it must succeed."""
-        done = self.lab.exec(
-            host_of(container), ["lxc", "exec", container, "--", "sh", "-c", script],
-            timeout=timeout,
-        )  # fmt: skip
+        command = exec_inside(container, script)
+        done = self.lab.exec(host_of(container), command, timeout=timeout)
         assert done.returncode == 0, f"{container}: {script}: {done.stdout}{done.stderr}"
         return done.stdout
 

@@ -20,7 +20,7 @@ find /etc /root /var/lib/nornir-lxd-fleet /run/nornir-lxd-fleet* /run/netplan -x
 ip -o link show | sed 's/^[0-9]*: //'
 for path in /1.0 /1.0/certificates /1.0/profiles?recursion=1 /1.0/storage-pools /1.0/images \
     /1.0/instances?recursion=1; do
-    lxc query "$path"
+    lxc query "$path" | tr -d ',\\t' | sort # LXD lists certificates in any order
 done
 """
 INSIDE = """
