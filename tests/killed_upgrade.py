@@ -50,6 +50,7 @@ BAD = {
     "going back decided": Boundary(Snapshot, "decide_to_go_back", meant=_is_snapshot_of),
     "stopped to go back": Boundary(LxdApi, "put", after=False, meant=_puts_back),
     "put back": Boundary(LxdApi, "put", meant=_puts_back),
+    "back, to be ended": Boundary(Snapshot, "end", after=False, meant=_is_snapshot_of),
     "back, its snapshot let go": Boundary(Snapshot, "end", meant=_is_snapshot_of),
     "back and undrained": Boundary(Service, "undrain", meant=_is_service_of),
 }

@@ -46,8 +46,8 @@ def steps(plan: Any) -> list[list[str]]:
 @cases("turns")
 def test_whose_turn_it_is(case: dict[str, Any]) -> None:
     turns = {
-        name: Turn(name, **{**values, "carries": frozenset(values.get("carries", ()))})
-        for name, values in case["machines"].items()
+        name: Turn(name, **{k: frozenset(v) if isinstance(v, list) else v for k, v in each.items()})
+        for name, each in case["machines"].items()
     }
     assert next_turns(turns, case["waiting"], case["running"]) == case["start"]
 

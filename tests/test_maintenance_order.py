@@ -56,6 +56,7 @@ class Fleet:
         self.on_read: Callable[[Run], None] = lambda run: None
         self.now = WEDNESDAY
         patch.setattr(module, "facts_of", self._read)
+        patch.setattr(module, "facts_or_none", self._read)
         patch.setattr(module, "lock_host", lambda host: None)
         # no address of theirs may be this machine's by chance
         patch.setattr(module, "in_waves", lambda intent, machines: [list(machines)])
@@ -163,6 +164,55 @@ def test_an_upgrade_that_was_killed_is_finished_where_it_left_its_container_stop
     assert booked(report, "upgrade")["b"] == "ok"
     for jobs, dry_run in ((("health",), False), (("upgrade",), True)):
         assert "b" not in {job.split()[1] for job in fleet.begun_in(*jobs, dry_run=dry_run)}
+
+
+class TestPairs:
+    """b on the first LXD host and e on the second have the work of a pair."""
+
+    @pytest.fixture
+    def pair(self, fleet: Fleet) -> Fleet:
+        fleet.machines[2] = replace(fleet.machines[2], apart="pair")
+        fleet.machines.insert(1, host_of("sidn-demo-01"))
+        fleet.add("e", on="sidn-demo-01", apart="pair")
+        return fleet
+
+    @pytest.mark.parametrize("stopped", [(), ("b",), ("e",)])
+    def test_an_upgrade_that_was_killed_is_ended_before_the_other_is_begun(
+        self, pair: Fleet, stopped: Collection[str]
+    ) -> None:
+        for name in ("b", "e"):
+            pair.stopped, pair.upgrading = set(stopped) & {name}, (name,)
+            report = pair.run("upgrade", workers=3)
+            assert [booked(report, "upgrade")[each] for each in ("b", "e")] == ["ok", "ok"]
+            order = [job.split()[1] for job in pair.begun]
+            assert order[0] == name
+            pair.fails = (name,)
+            report = pair.run("upgrade", workers=3)
+            other = "e" if name == "b" else "b"
+            said = f"{name} of its group pair is not well: left alone"
+            assert booked(report, "upgrade")[other] == said
+            pair.fails = ()
+
+    def test_the_other_alone_is_left_alone_until_it_has_ended(self, pair: Fleet) -> None:
+        pair.upgrading = ("b",)
+        report = pair.run("upgrade", limit=["e"])
+        assert booked(report, "upgrade") == {"e": "b of its group pair is not well: left alone"}
+        assert pair.begun == []
+
+    def test_one_whose_partner_is_down_on_a_host_that_is_not_selected(self, pair: Fleet) -> None:
+        pair.stopped = ("e",)
+        report = pair.run("upgrade", limit=["b"])
+        assert booked(report, "upgrade") == {"b": "e of its group pair is not well: left alone"}
+
+    def test_an_lxd_host_that_fails_keeps_the_partners_of_what_it_carries_from_it(
+        self, pair: Fleet
+    ) -> None:
+        pair.fails = (HOST,)
+        StateFolder(pair.folder).remember_undone({"upgrade": [HOST]})
+        report = pair.run("upgrade")
+        assert booked(report, "upgrade")[HOST] == "failed"
+        said = f"{HOST} of its group pair is not well: left alone"
+        assert booked(report, "upgrade")["e"] == said
 
 
 def test_so_many_failures_end_the_run_and_the_next_begins_with_the_rest(fleet: Fleet) -> None:

@@ -135,20 +135,20 @@ def test_too_long_ago_it_is_not_gone_back_by_itself(fleet: Fleet) -> None:
     snapshot = "fleet-upgrade-20261101T030000Z"
     fleet.ten.sh(
         host,
-        f"lxc config set {name} {UPGRADING} '{name} 0123'; lxc stop {name}; "
+        f"lxc config set {name} {UPGRADING} '{name} 0123 20261101T030000Z'; lxc stop {name}; "
         f"lxc snapshot {name} {snapshot}; lxc start {name}",
     )
     report = fleet.maintain("upgrade", "--limit", name)
     assert report["exit"] == 1
     assert "it is kept as it is" in message(report, name)
-    assert f"lxc restore {name} fleet-20261101T030000Z" in message(report, name)
+    by_hand = f"lxc restore {name} fleet-20261101T030000Z; lxc config unset {name} {UPGRADING}"
+    assert by_hand in message(report, name)
     assert fleet.installed(name) == "2.1"
     instance = fleet.instance(name)
     assert [s["name"] for s in instance["snapshots"]] == ["fleet-20261101T030000Z"]
     assert UPGRADING not in instance["config"]
-    fleet.ten.sh(host, f"lxc restore {name} fleet-20261101T030000Z")
+    fleet.ten.sh(host, by_hand)
     fleet.ten.sh(host, f"lxc delete {name}/fleet-20261101T030000Z")
-    fleet.ten.sh(host, f"lxc config unset {name} {UPGRADING}")
 
 
 @pytest.mark.parametrize("stage", [*GOOD, *BAD])

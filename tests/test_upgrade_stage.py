@@ -31,7 +31,7 @@ FORESEEN = "Inst app [1.0] (2.0 rep [all])\nInst lib [1] (2 rep [all])\n"
 def test_what_comes_first(case: dict[str, Any]) -> None:
     status = case.get("status", "Running")
     instance = {"name": "web", "status": status, "config": case["config"]}
-    snapshot = snapshot_under_way(case["snapshots"])
+    snapshot = snapshot_under_way(instance, case["snapshots"])
     assert next_of(instance, snapshot, NOW) == case["next"]
 
 

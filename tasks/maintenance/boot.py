@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tasks.actual import Json
 from tasks.errors import CommandError, FleetError
 from tasks.intent.model import Intent
+from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.plan import Plan, Step
 
 
@@ -93,6 +94,8 @@ def apart_obstacles(
             instance = instances.get(other.on, {}).get(other.name, {})
             if instance.get("status") != "Running":
                 obstacles.append(f"{other.name} of the group {group} does not run")
+            elif is_upgrading(instance):
+                obstacles.append(f"an upgrade of {other.name} of the group {group} has not ended")
     return obstacles
 
 

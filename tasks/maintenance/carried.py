@@ -1,12 +1,55 @@
-"""The containers that an LXD host carries: what ran before its upkeep has to run after it."""
+"""The containers that an LXD host carries: how they were before its upkeep they are after it."""
 
 from __future__ import annotations
 
+import time
+
 from nornir.core.inventory import Host
 
-from tasks.errors import ProofError
-from tasks.facts.host import facts_of
+from tasks.errors import FleetError, ProofError
+from tasks.facts.lxd import lxd_facts_of
+from tasks.maintenance.health import LOOKS, PAUSE, look_at, wrong_in
 from tasks.run import run_of
+
+
+class Carried:
+    """What runs on an LXD host now, and which of its declared containers are well.
+
+    Raises as :func:`running_on` does.
+    """
+
+    def __init__(self, host: Host) -> None:
+        run = run_of(host)
+        self.host = host
+        self.hosts = run.hosts
+        self.ran = running_on(host)
+        declared = [c.name for c in run.intent.containers_on(host.name) if c.name in self.ran]
+        self.well = [name for name in declared if not wrong_in(look_at(self.hosts[name]))]
+
+    def see_that_all_is_as_before(self, what: str) -> None:
+        """Raise :class:`ProofError` where something does not run any more, or is not well any more,
+        after ``what`` was done to the host, by the last of some looks; :class:`LxdError` where its
+        LXD does not answer then."""
+        error: FleetError | None = None
+        ill = dict.fromkeys(self.well, "")
+        for look in range(LOOKS):
+            if look:
+                time.sleep(PAUSE)
+            try:
+                missing = self.ran - running_on(self.host, fresh=True)
+            except FleetError as silent:  # it may just be starting anew
+                error = silent
+                continue
+            error = not_running(self.host, missing, f"after {what}") if missing else None
+            if missing:
+                continue
+            ill = {name: said for name in ill if (said := wrong_in(look_at(self.hosts[name])))}
+            if not ill:
+                return
+        if error:
+            raise error
+        said = "; ".join(f"{name}: {why}" for name, why in ill.items())
+        raise ProofError(f"not well any more after {what}: {said}", where=self.host.name)
 
 
 def running_on(host: Host, *, fresh: bool = False) -> frozenset[str]:
@@ -15,11 +58,12 @@ def running_on(host: Host, *, fresh: bool = False) -> frozenset[str]:
     Arguments:
         fresh: read again, in one exchange, instead of using what this run has read.
 
-    Raises what reading the host raises.
+    Raises what reading the host raises, and :class:`LxdError` where its LXD does not answer: what
+    it carries is then not known.
     """
     if host.name not in run_of(host).intent.lxd_hosts:
         return frozenset()
-    instances = facts_of(host, fresh=fresh).lxd.instances
+    instances = lxd_facts_of(host, fresh=fresh).instances
     return frozenset(n for n, each in instances.items() if each.get("status") == "Running")
 
 

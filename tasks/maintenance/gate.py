@@ -29,8 +29,8 @@ class Gate:
         self.now = now
         self.time_limit = time_limit
         self._started = time.monotonic()
-        #: The apart groups with a machine that this run did not leave well, by its name.
-        self._broken: dict[str, str] = {}
+        #: The machines that are not well, by the apart groups that they weaken.
+        self._broken: dict[str, list[str]] = {}
         #: The machines that this run began to change and that failed, with their ``failures``.
         self._failed: dict[str, int | None] = {}
         #: The canary that failed, after which nothing else is begun.
@@ -38,11 +38,14 @@ class Gate:
         self._telling = threading.Lock()
 
     def failed(self, turn: Turn, *, begun: bool) -> None:
-        """Take note of a machine that failed; ``begun`` says that a changing job had begun."""
+        """Take note of a machine that failed; ``begun`` says that a changing job had begun. An LXD
+        host that was begun may have left what it carries in any state."""
         with self._telling:
-            if turn.apart:
-                self._broken.setdefault(turn.apart, turn.name)
+            self._break(turn.apart, turn.name)
             if begun:
+                for container in self.intent.containers_on(turn.name):
+                    if container.running:
+                        self._break(container.apart, turn.name)
                 self._failed[turn.name] = self.intent.machine(turn.name).maintenance.failures
                 if turn.canary:
                     self._canary = turn.name
@@ -50,15 +53,27 @@ class Gate:
     def is_down(self, container: Container) -> None:
         """Take note of a container that should run and does not: its partners have its work."""
         with self._telling:
-            if container.apart:
-                self._broken.setdefault(container.apart, container.name)
+            self._break(container.apart, container.name)
 
-    def why_left_alone(self, *apart: str | None) -> str:
-        """Why the others of these ``apart`` groups are not changed; empty where they may be."""
+    def is_well_again(self, container: Container) -> None:
+        """Take note of a container that was said to be down, and has its work again."""
+        with self._telling:
+            names = self._broken.get(container.apart or "", [])
+            if container.name in names:
+                names.remove(container.name)
+
+    def why_left_alone(self, name: str, *apart: str | None) -> str:
+        """Why a machine of these ``apart`` groups is not changed: another one of them is not well;
+        empty where it may be."""
         for group in apart:
-            if group in self._broken:
-                return f"{self._broken[group]} of its group {group} is not well: left alone"
+            others = [other for other in self._broken.get(group or "", []) if other != name]
+            if others:
+                return f"{others[0]} of its group {group} is not well: left alone"
         return ""
+
+    def _break(self, apart: str | None, name: str) -> None:
+        if apart:
+            self._broken.setdefault(apart, []).append(name)
 
     def why_late(self) -> str:
         """Why no machine is begun with any more, whatever for; empty where it may be."""

@@ -25,6 +25,10 @@ from tasks.transport import connection_to, exec_notes, shell_of
 PHASE = "health"
 
 logger = logging.getLogger(__name__)
+#: How often a machine's health is looked at after a change, and the seconds between: services
+#: start.
+LOOKS = 4
+PAUSE = 3.0
 #: Services of one machine that are asked at once.
 AT_ONCE = 8
 
@@ -65,6 +69,12 @@ def look_at(host: Host) -> Record:
         return failure(PHASE, error, seconds=time.monotonic() - started)
     plan: Plan[None] = Plan(reason=used, notes=exec_notes(host))
     return record(PHASE, "ok", plan=plan, seconds=time.monotonic() - started)
+
+
+def wrong_in(entry: Record) -> str:
+    """What a record of health says is wrong, without the machine's name; empty where it is well."""
+    said = str(entry["message"])
+    return "" if entry["status"] == "ok" else said.partition(": ")[2] or said
 
 
 def _read(host: Host, checks: Sequence[HealthCheck]) -> tuple[list[str], str]:

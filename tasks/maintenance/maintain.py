@@ -12,7 +12,8 @@ from nornir.core import Nornir
 from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.errors import FleetError, LockedError, UsageError
-from tasks.facts.host import facts_of
+from tasks.facts.host import facts_of, facts_or_none
+from tasks.maintenance.backups.task import BACKUP
 from tasks.maintenance.calendar import zone_of
 from tasks.maintenance.gate import Gate
 from tasks.maintenance.health import PHASE
@@ -126,8 +127,9 @@ class _Maintenance:
         #: By job the machines that this run left undone, and those that had their turn.
         self.left: dict[str, set[str]] = {job: set() for job in self.changing}
         self.settled: dict[str, set[str]] = {job: set() for job in self.changing}
-        #: The containers that do not run.
+        #: The containers that do not run, and those whose upgrade another run has not ended.
         self.down: set[str] = set()
+        self.unfinished: set[str] = set()
 
     def run(self) -> Report:
         """Check the LXD hosts, then all machines in their turns, then what comes after these."""
@@ -147,17 +149,35 @@ class _Maintenance:
         return self.report
 
     def _turns(self) -> None:
+        self._read_partners()
         machines = self._machines_left()
-        first = first_of(self.undone, self.changing)
-        interrupting = any(JOBS[job].interrupts for job in self.changing)
-        last = self._controlling(machines)
-        turns = turns_of(self.intent, machines, last, first, interrupting=interrupting)
+        containers = [self.intent.containers[n] for n in machines if n in self.intent.containers]
+        self.unfinished = {c.name for c in containers if self.workable.is_unfinished(c)}
+        turns = turns_of(
+            self.intent,
+            machines,
+            self._controlling(machines),
+            [*sorted(self.unfinished), *first_of(self.undone, self.changing)],
+            interrupting=any(JOBS[job].interrupts for job in self.changing),
+            risking=any(JOBS[job].risky for job in self.changing),
+            backing_up=BACKUP in self.changing,
+        )
 
         def go(task: Task) -> Result:
             return self._visit(task, turns[task.host.name], self.jobs)
 
         runner = TurnRunner(turns, self.workers, self._ending)
         self._run_on(machines, self.nr.with_runner(runner), go)
+
+    def _read_partners(self) -> None:
+        """Read the LXD hosts that carry others of the ``apart`` groups that this run weakens."""
+        if not any(JOBS[job].service for job in self.changing):
+            return
+        selected = [c for c in self.intent.containers.values() if c.name in self.shared.selected]
+        groups = {c.apart for c in selected if c.apart}
+        for partner in self.intent.containers.values():
+            if partner.apart in groups and partner.running:
+                facts_or_none(self.shared.hosts[partner.on])
 
     def _after(self, name: str, job: Job) -> None:
         """A job on all its machines at once, whatever came of their turns; what it finds there
@@ -279,6 +299,8 @@ class _Maintenance:
         for job in self.changing:
             if job in jobs:
                 (self.left if job in done.left else self.settled)[job].add(turn.name)
+        if turn.name in self.unfinished and UPGRADE in jobs and not done.result.failed:
+            self.gate.is_well_again(self.intent.containers[turn.name])
         return done.result
 
     def _remember(self) -> None:
@@ -303,4 +325,4 @@ class _Maintenance:
         groups = [self.intent.machine(name).apart]
         if JOBS[job].interrupts:
             groups += [container.apart for container in self.intent.containers_on(name)]
-        return not self.gate.why_left_alone(*groups)
+        return not self.gate.why_left_alone(name, *groups)

@@ -20,8 +20,9 @@ class Turn:
     ``on`` is a container's LXD host, ``batch`` how many of its containers an LXD host lets work
     at once, ``apart`` the group of which never two work at once, ``last`` marks the machine that
     the run is controlled from, and its LXD host, ``canary`` one that all others wait for.
-    ``carries`` are the groups of the containers that an LXD host takes out of service, where a job
-    of the run does that, and :data:`LXD_HOSTS`.
+    ``carries`` are the groups of the containers that an LXD host may take out of service, where a
+    job of the run does that, and :data:`LXD_HOSTS`; ``keeps`` the containers that have to be backed
+    up to it before it is taken out of service itself.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Turn:
     last: bool = False
     canary: bool = False
     carries: frozenset[str] = frozenset()
+    keeps: frozenset[str] = frozenset()
 
     @property
     def groups(self) -> frozenset[str]:
@@ -45,6 +47,8 @@ def turns_of(
     undone: Sequence[str] = (),
     *,
     interrupting: bool = False,
+    risking: bool = False,
+    backing_up: bool = False,
 ) -> dict[str, Turn]:
     """The turns of ``machines``, those before the others that are to start first.
 
@@ -53,8 +57,11 @@ def turns_of(
     it comes after its containers.
 
     Arguments:
-        interrupting: a job takes LXD hosts out of service, and what they carry with them.
+        interrupting: a job takes machines out of service, LXD hosts with what they carry.
+        risking: a job may leave an LXD host's containers other than they were.
+        backing_up: a job brings backups to other machines.
     """
+    machines = list(machines)
     last = {*last, *(c.on for c in intent.containers.values() if c.name in last)}
     place = {name: number for number, name in enumerate(undone)}
     turns = {}
@@ -64,16 +71,33 @@ def turns_of(
         host = intent.lxd_hosts[on] if on else machine
         canary = machine.maintenance.canary and machine.kind != "lxd" and name not in last
         batch = max(1, host.maintenance.batch)
-        carries = frozenset[str]()
-        if interrupting and machine.kind == "lxd":
-            carried = (c.apart for c in intent.containers_on(name) if c.apart and c.running)
-            carries = frozenset((LXD_HOSTS, *carried))
-        turns[name] = Turn(name, on, batch, machine.apart, name in last, canary, carries)
+        carries, keeps = set[str](), set[str]()
+        if machine.kind == "lxd" and (interrupting or risking):
+            carries = {c.apart for c in intent.containers_on(name) if c.apart and c.running}
+            carries |= {LXD_HOSTS} if interrupting else set()
+        if interrupting and backing_up and not canary:
+            keeps = {n for n in machines if n not in last and _keeper_of(intent, n) == name}
+        turns[name] = Turn(
+            name,
+            on,
+            batch,
+            machine.apart,
+            last=name in last,
+            canary=canary,
+            carries=frozenset(carries),
+            keeps=frozenset(keeps),
+        )
 
     def urgency(turn: Turn) -> int:
         return place.get(turn.name, len(place) + (turn.on not in place))
 
     return {turn.name: turn for turn in sorted(turns.values(), key=urgency)}
+
+
+def _keeper_of(intent: Intent, name: str) -> str | None:
+    """The machine that keeps the backups of another one."""
+    rule = intent.machine(name).maintenance.backup if name in intent.containers else None
+    return rule.to if rule else None
 
 
 def next_turns(
@@ -83,12 +107,13 @@ def next_turns(
 
     On one LXD host at most ``batch`` containers at once, and the host itself after all of them;
     of an ``apart`` group one at a time in the whole fleet, where an LXD host counts for all that
-    it carries; all others when the canaries are done; the controlling machine and its host when all
-    others are done. Among those the first that waits starts first. Something starts whenever
-    nothing is running.
+    it carries; who keeps backups after those that are backed up; all others when the canaries are
+    done; the controlling machine and its host when all others are done. Among those the first that
+    waits starts first. Something starts whenever nothing is running.
     """
     left = [turns[name] for name in (*waiting, *running)]
     carrying = {turn.on for turn in left}
+    names_left = {turn.name for turn in left}
     others_left = any(not turn.last for turn in left)
     canaries_left = any(turn.canary for turn in left)
     busy = Counter(turns[name].on for name in running)
@@ -97,7 +122,7 @@ def next_turns(
     for turn in (turns[name] for name in waiting):
         if (turn.last and others_left) or turn.groups & apart:
             continue
-        if canaries_left and not turn.canary:
+        if (canaries_left and not turn.canary) or turn.keeps & names_left:
             continue
         if turn.name in carrying if turn.on is None else busy[turn.on] >= turn.batch:
             continue

@@ -56,11 +56,11 @@ def visit(
         changing = changes and job.changes
         if changing and not stop.is_set():
             if job.service and not serving:
-                closed = closed or gate.why_left_alone(turn.apart)
+                closed = closed or gate.why_left_alone(turn.name, turn.apart)
             goes_on = begun or job.by_hand
             closed = closed or (gate.why_not_now if goes_on else gate.why_not_begin)(turn.name)
             if job.interrupts:
-                closed = closed or gate.why_left_alone(*sorted(turn.carries))
+                closed = closed or gate.why_left_alone(turn.name, *sorted(turn.carries))
             if closed:
                 left.append(name)
                 report.add(turn.name, record(name, "skipped", message=closed))

@@ -45,16 +45,20 @@ class Workable:
         """As :func:`why_not`; an upgrade is finished also where one that was killed has left its
         container stopped."""
         reason = why_not(container, facts)
-        instance = facts.lxd.instances.get(container.name)
-        finishes = self.finishing and instance and is_upgrading(instance)
-        return "" if finishes else reason
+        return "" if self.finishing and self.is_unfinished(container) else reason
 
     def is_down(self, container: Container) -> bool:
-        """Whether it is known not to run, or its LXD host does not answer; also of one that is not
-        selected, where its host was read."""
+        """Whether it is known not to do its work: it does not run, its LXD host does not answer, or
+        an upgrade of it that was begun has not ended; also of one that is not selected, where its
+        host was read."""
         facts = self.run.facts.get(container.on)
         lost = container.on in self.run.unreachable
-        return lost or bool(facts and why_not(container, facts))
+        return lost or bool(facts and (why_not(container, facts) or self.is_unfinished(container)))
+
+    def is_unfinished(self, container: Container) -> bool:
+        """Whether an upgrade of it that another run began has not ended."""
+        facts = self.run.facts.get(container.on)
+        return facts is not None and is_upgrading(facts.lxd.instances.get(container.name, {}))
 
 
 def why_not(container: Container, facts: HostFacts) -> str:

@@ -3,6 +3,7 @@
 # autoclean. Prints the installed packages before and after it, what went wrong on standard error.
 # Arguments: the mode, how many seconds to wait for the locks of dpkg and apt, what to upgrade, and
 # the names of packages that stay as they are (apt_preferences(5)).
+# Ends with the line "# end".
 # Modes: "dry": apt only simulates, on the lists that are there, and writes no cache; "look": the
 # same on lists that it refreshes; "real"; and "restart": real, then restarts the services of which
 # a process still runs what was replaced, and prints their names.
@@ -117,13 +118,13 @@ simulate() {
 }
 
 # Prints the services of which a process still runs a program or library that was replaced. A bus
-# or a login that is restarted would take others down with it.
+# or a login that is restarted would take others down with it, and our own service this very run.
 outdated() {
     grep -lE ' r-xp .* (/usr|/lib|/bin|/sbin|/opt)[^ ]* \(deleted\)$' /proc/[0-9]*/maps 2>/dev/null |
         while IFS=/ read -r _ _ pid _; do
             sed -n 's|.*/system.slice/\(.*/\)\{0,1\}\([^/]*\.service\).*|\2|p' "/proc/$pid/cgroup"
         done 2>/dev/null | sort -u |
-        grep -vE '^(dbus(-broker)?|systemd-logind|console-getty|getty@.*|container-getty@.*)\.service$'
+        grep -vE '^(dbus(-broker)?|systemd-logind|console-getty|getty@.*|container-getty@.*|nornir-lxd-fleet-.*)\.service$'
 }
 
 restart_outdated() {
@@ -140,11 +141,13 @@ fi
 case $mode in
 dry)
     simulate -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+    echo "# end"
     exit 0
     ;;
 look)
     refresh
     simulate
+    echo "# end"
     exit 0
     ;;
 esac
@@ -161,4 +164,5 @@ if [ "$status" = 0 ] && [ "$mode" = restart ]; then
     echo "# restarted"
     restart_outdated
 fi
+echo "# end"
 exit "$status"

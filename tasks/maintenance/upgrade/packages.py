@@ -10,6 +10,7 @@ from typing import Literal
 
 from nornir.core.inventory import Host
 
+from tasks.errors import CommandError
 from tasks.intent.maintenance import Maintenance
 from tasks.onhost import on_host
 from tasks.plan import Plan, Step
@@ -30,7 +31,14 @@ Mode = Literal["dry", "look", "real", "restart"]
 #: the package is installed.
 _SIMULATED = re.compile(r"^(Inst|Remv) (\S+)(?: \[(\S+)\])?(?: \((\S+))?", re.MULTILINE)
 _INTERRUPTED = "# interrupted"
+#: The script's last line. Without it some of what it said is lost, as LXD 5.0 does to an exec now
+#: and then, and nothing follows from the rest.
+_END = "# end"
 _WHAT, _REMEDY = "the upgrade of packages", "mend it there and run again"
+
+
+class OutputLostError(CommandError):
+    """A command ended well, and what it said did not arrive."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +60,9 @@ def foreseen(host: Host, mode: Literal["dry", "look"], rules: Maintenance) -> Pl
 
     Raises :class:`CommandError` with apt's own words, and what the shell raises.
     """
-    done = _apt(host, mode, rules)
-    plan = simulated(done.check(host.name, _WHAT, remedy=_REMEDY).text)
+    done = _apt(host, mode, rules).check(host.name, _WHAT, remedy=_REMEDY)
+    _see_it_is_whole(host, done)
+    plan = simulated(done.text)
     if mode == "dry":
         if plan.changed:
             return Plan(plan.steps, notes=(PRESENT_LISTS,))
@@ -64,15 +73,18 @@ def foreseen(host: Host, mode: Literal["dry", "look"], rules: Maintenance) -> Pl
 def upgraded(host: Host, mode: Literal["real", "restart"], rules: Maintenance) -> Upgraded:
     """Upgrade a machine's packages in one exchange; arguments as for :func:`foreseen`.
 
-    Raises what the shell raises; a failure of apt is in what is returned.
+    Raises what the shell raises, and :class:`OutputLostError` where it ended well and what it said
+    is lost; a failure of apt is in what is returned.
     """
     done = _apt(host, mode, rules)
+    if done.status == 0:
+        _see_it_is_whole(host, done)
     before, _, rest = done.text.partition("# after\n")
     after, _, restarted = rest.partition("# restarted\n")
     packages = happened(_packages(before), _packages(after))
     services = tuple(
         Step("restart", f"service {name.removesuffix('.service')}", None, "it ran what is replaced")
-        for name in restarted.split()
+        for name in restarted.removesuffix(f"{_END}\n").split()
     )
     return Upgraded(Plan((*packages.steps, *services), reason=packages.reason), done)
 
@@ -112,6 +124,13 @@ def digest_of(plan: Plan[None]) -> str:
     return hashlib.sha256("\n".join(steps).encode()).hexdigest()[:16]
 
 
+def _see_it_is_whole(host: Host, done: Completed) -> None:
+    if done.text.splitlines()[-1:] != [_END]:
+        raise OutputLostError(
+            f"{_WHAT} ended, and what it said is lost", where=host.name, remedy="run again"
+        )
+
+
 def _apt(host: Host, mode: Mode, rules: Maintenance) -> Completed:
     wait = str(int(rules.deadline * LOCK_SHARE))
     script = on_host("upgrade", mode, wait, rules.upgrade.kind, *rules.upgrade.hold)
@@ -131,5 +150,5 @@ def _step(name: str, old: str | None, new: str | None) -> Step[None] | None:
 
 
 def _packages(listing: str) -> dict[str, str]:
-    pairs = (line.split(" ", 1) for line in listing.splitlines() if not line.startswith("#"))
-    return dict(pairs)
+    lines = (line.partition(" ") for line in listing.splitlines() if not line.startswith("#"))
+    return {name: version for name, _, version in lines}

@@ -10,13 +10,10 @@ from nornir.core.inventory import Host
 from tasks.errors import DeadlineError, ProofError
 from tasks.intent.maintenance import BoundedCommand
 from tasks.intent.model import Container
-from tasks.maintenance.health import look_at
+from tasks.maintenance.health import LOOKS, PAUSE, look_at, wrong_in
 from tasks.run import run_of
 from tasks.transport import shell_of
 
-#: How often its health is looked at after an upgrade, and the seconds between: services start.
-LOOKS = 4
-PAUSE = 3.0
 #: Seconds between asking a command to end and killing it.
 GRACE = 5
 
@@ -48,10 +45,9 @@ class Service:
             if look:
                 time.sleep(PAUSE)
             self.forget_connection()
-            entry = look_at(self.host)
-            if entry["status"] == "ok":
+            said = wrong_in(look_at(self.host))
+            if not said:
                 return ""
-            said = str(entry["message"]).removeprefix(f"{self.container.name}: ")
         return said
 
     def forget_connection(self) -> None:

@@ -14,9 +14,10 @@ from tasks.actual import Json, LxdFacts
 from tasks.containers.restarting import see_that_it_is_up
 from tasks.containers.step import ContainerWrite
 from tasks.containers.writes import change_state, stop, update, wait_until_idle
-from tasks.errors import FleetError, LxdError
+from tasks.errors import FleetError, LxdError, LxdNotFoundError
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
+from tasks.maintenance.backups.stored import root_pool
 from tasks.maintenance.upgrade.stage import decided, kept_name
 from tasks.run import Run
 from tasks.transport import exec_shell_of
@@ -48,17 +49,19 @@ class Snapshot:
         """Set and unset config keys of the instance."""
         update(self._api, ContainerWrite("update", self._name, config, without_config=forget))
 
-    def take(self, snapshot: str, driver: str) -> bool:
-        """Take it, of a stopped container where the pool's driver copies, which then runs again;
-        whether that was so."""
-        stopped = driver in COPYING
+    def take(self, snapshot: str, *, stopped: bool) -> None:
+        """Take it; ``stopped``, of a container that is shut down for it and then runs again."""
         if stopped:
             self._shut_down()
         body = {"name": snapshot, "stateful": False}
         self._api.post(f"{self._path}/snapshots", body, deadline=self._deadline)
         if stopped:
             self.start()
-        return stopped
+
+    def drop(self, snapshot: str) -> None:
+        """Delete it, where it is there after all."""
+        with suppress(LxdNotFoundError):
+            self._api.delete(f"{self._path}/snapshots/{snapshot}", deadline=self._deadline)
 
     def start(self) -> None:
         """Have it run with its system up, where it is declared running."""
@@ -74,7 +77,8 @@ class Snapshot:
         return name
 
     def put_back(self, snapshot: str) -> None:
-        """Stop the container hard and have it as it was; whole volumes besides its root disk stay.
+        """Stop the container, hard where it does not obey, and have it as it was; whole volumes
+        besides its root disk stay.
 
         Raises :class:`LxdError` after it was started again as it is, where that can be done.
         """
@@ -131,7 +135,4 @@ class Snapshot:
 
 def driver_of(instance: Json, facts: LxdFacts) -> str:
     """The driver of the pool that an instance's root disk is in; empty where it is not known."""
-    for device in (instance.get("expanded_devices") or {}).values():
-        if device.get("type") == "disk" and device.get("path") == "/":
-            return str(facts.pools.get(device.get("pool", ""), {}).get("driver", ""))
-    return ""
+    return str(facts.pools.get(root_pool(instance), {}).get("driver", ""))

@@ -3,7 +3,8 @@
 So a run that is killed is finished by the next one, from whatever controller:
 
 - the config key ``UPGRADING``, from before it is drained until it has its work again. It is in the
-  snapshot as well, and so comes back with it;
+  snapshot as well, and so comes back with it. It names the snapshot, so that no other one is taken
+  for it, and says once the container is back as it was;
 - the snapshot ``fleet-upgrade-...``, from when there is something to go back to;
 - ``fleet-restore-...``, the snapshot's name from when going back is decided. What is decided ends
   with that name: a snapshot that is kept is one like all others, ``fleet-...``.
@@ -21,20 +22,22 @@ from tasks.actual import Json
 from tasks.maintenance.snapshots import PREFIX, taken_at
 from tasks.ownership import CREATED_KEY
 
-#: The instance's name, and the digest of the versions that it is upgraded to.
+#: The instance's name, the digest of the versions that it is upgraded to, when the snapshot is
+#: taken, as its name has it, and ``back`` once the container is as it was.
 UPGRADING = f"{CREATED_KEY}.upgrading"
-#: The same, of versions that did not go well.
+#: The instance's name, and the digest of versions that did not go well.
 REFUSED = f"{CREATED_KEY}.upgrade-refused"
 #: How the snapshot is called while there may be a way back to go, and once that is decided.
 UNDER_WAY = f"{PREFIX}upgrade-"
 GOING_BACK = f"{PREFIX}restore-"
+BACK = "back"
 #: A later run goes back only so far by itself: the container may have been in service since.
 NOT_LONGER_THAN = timedelta(hours=1)
 
 #: What a run has to do first: nothing, since no upgrade is under way; give the container its work
-#: again, since there is nothing to go back to; finish the upgrade; go back; or keep it as it is,
-#: since going back now would lose what has been written.
-Next = Literal["nothing", "give its work again", "finish", "go back", "keep"]
+#: again, since there is nothing to go back to; finish the upgrade; go back; end it, since it is
+#: back; or keep it as it is, since going back now would lose what has been written.
+Next = Literal["nothing", "give its work again", "finish", "go back", "end", "keep"]
 
 
 def is_upgrading(instance: Json) -> bool:
@@ -44,22 +47,29 @@ def is_upgrading(instance: Json) -> bool:
 
 def digest_under_way(instance: Json) -> str:
     """The digest of the versions that an instance is upgraded to; empty where it is not."""
-    return _remembered(instance, UPGRADING)
+    return next(iter(_remembered(instance, UPGRADING)), "")
 
 
 def was_refused(instance: Json, digest: str) -> bool:
     """Whether these versions did not go well in this instance before."""
-    return digest == _remembered(instance, REFUSED) != ""
+    return _remembered(instance, REFUSED) == [digest]
 
 
-def remembering(key: str, instance: str, digest: str) -> dict[str, str]:
+def remembering(key: str, instance: str, *words: str) -> dict[str, str]:
     """The config key that remembers it: the name comes first, which a copy of it has not."""
-    return {key: f"{instance} {digest}"}
+    return {key: " ".join((instance, *words))}
 
 
-def snapshot_under_way(snapshots: Collection[str]) -> str:
-    """The snapshot of an upgrade that has not ended; empty where there is none."""
-    return next((name for name in snapshots if name.startswith((UNDER_WAY, GOING_BACK))), "")
+def stamp_of(snapshot: str) -> str:
+    """When a snapshot was taken, as all of its names have it."""
+    return kept_name(snapshot).removeprefix(PREFIX)
+
+
+def snapshot_under_way(instance: Json, snapshots: Collection[str]) -> str:
+    """The snapshot of its upgrade that has not ended; empty where there is none."""
+    stamps = _remembered(instance, UPGRADING)[1:2]
+    ours = {prefix + stamp for prefix in (UNDER_WAY, GOING_BACK) for stamp in stamps}
+    return next((name for name in snapshots if name in ours), "")
 
 
 def next_of(instance: Json, snapshot: str, now: datetime) -> Next:
@@ -70,8 +80,9 @@ def next_of(instance: Json, snapshot: str, now: datetime) -> Next:
         return "give its work again"
     if snapshot.startswith(UNDER_WAY):
         return "finish"
-    stopped = instance.get("status") == "Stopped"
-    return "go back" if stopped or is_recent(snapshot, now) else "keep"
+    if BACK in _remembered(instance, UPGRADING)[2:]:
+        return "end"
+    return "go back" if is_recent(snapshot, now) else "keep"
 
 
 def is_recent(snapshot: str, now: datetime) -> bool:
@@ -90,6 +101,6 @@ def decided(snapshot: str) -> str:
     return GOING_BACK + kept_name(snapshot).removeprefix(PREFIX)
 
 
-def _remembered(instance: Json, key: str) -> str:
-    name, _, digest = str((instance.get("config") or {}).get(key, "")).partition(" ")
-    return digest if name == instance.get("name") else ""
+def _remembered(instance: Json, key: str) -> list[str]:
+    name, *words = str((instance.get("config") or {}).get(key, "")).split() or [""]
+    return words if name == instance.get("name") else []

@@ -7,14 +7,18 @@ from dataclasses import replace
 
 from nornir.core.task import Result, Task
 
+from tasks.actual import Json
+from tasks.facts.host import facts_or_none
 from tasks.intent.model import Container
-from tasks.maintenance.upgrade.carried import Carried
+from tasks.maintenance.carried import Carried
 from tasks.maintenance.upgrade.packages import foreseen, see_it_ended_well, upgraded
+from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.maintenance.upgrade.way_back import PHASE, upgrade_with_a_way_back
 from tasks.outcome import Status, failure, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.transport import exec_notes, shell_of
+from tasks.waves import controlling
 
 
 def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
@@ -27,8 +31,9 @@ def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
 
     A container for which there is something to do is drained, looked at, and upgraded with a
     snapshot to go back to (:mod:`tasks.maintenance.upgrade.way_back`), unless its
-    ``maintenance.upgrade.way_back`` is false. All others are upgraded at once; the containers that
-    run on an LXD host, and those that are well, are so after it as well.
+    ``maintenance.upgrade.way_back`` is false or the run is controlled from it. All others are
+    upgraded at once; the containers that run on an LXD host, and those that are well, are so after
+    it as well.
 
     Arguments:
         dry_run: overrides Nornir's own dry run.
@@ -41,9 +46,17 @@ def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
     machine = run_of(task).intent.machine(task.host.name)
     if task.is_dry_run(dry_run):
         return _dry(task)
-    if isinstance(machine, Container) and machine.maintenance.upgrade.way_back:
+    if isinstance(machine, Container) and _has_a_way_back(task, machine):
         return upgrade_with_a_way_back(task, machine)
     return _at_once(task)
+
+
+def _has_a_way_back(task: Task, container: Container) -> bool:
+    """Whether it is upgraded with one: not where the run itself is controlled from it, which would
+    end with it; one that was begun so has to end so."""
+    if container.name in controlling(run_of(task).intent):
+        return False
+    return container.maintenance.upgrade.way_back or is_upgrading(_instance_of(task))
 
 
 def _dry(task: Task) -> Result:
@@ -51,10 +64,23 @@ def _dry(task: Task) -> Result:
     try:
         rules = run_of(task).intent.machine(task.host.name).maintenance
         plan = foreseen(task.host, "dry", rules)
-        plan = replace(plan, notes=(*plan.notes, *exec_notes(task.host)))
+        plan = replace(plan, notes=(*plan.notes, *_unfinished(task), *exec_notes(task.host)))
     except Exception as error:
         return result_of(task, failure(PHASE, error, seconds=time.monotonic() - started))
     return _done(task, plan, started)
+
+
+def _unfinished(task: Task) -> tuple[str, ...]:
+    what = "an upgrade that an earlier run began has not ended; a real run ends it first"
+    return (what,) if is_upgrading(_instance_of(task)) else ()
+
+
+def _instance_of(task: Task) -> Json:
+    """A container as its LXD host has it; empty for others, and where that is not known."""
+    run = run_of(task)
+    container = run.intent.containers.get(task.host.name)
+    facts = facts_or_none(run.hosts[container.on]) if container else None
+    return facts.lxd.instances.get(task.host.name, {}) if facts else {}
 
 
 def _at_once(task: Task) -> Result:
@@ -69,7 +95,7 @@ def _at_once(task: Task) -> Result:
         carried = None
         if machine.kind == "lxd":
             plan = foreseen(task.host, "look", rules)
-            carried = Carried(task) if plan.changed else None
+            carried = Carried(task.host) if plan.changed else None
         if machine.kind != "lxd" or carried:
             begun = True
             upgrade = upgraded(task.host, "real", rules)

@@ -20,6 +20,7 @@ from tasks.facts.host import facts_of
 from tasks.intent.model import Container
 from tasks.maintenance.snapshots import snapshot_name, snapshots_of
 from tasks.maintenance.upgrade.packages import (
+    OutputLostError,
     digest_of,
     foreseen,
     is_interrupted,
@@ -27,11 +28,13 @@ from tasks.maintenance.upgrade.packages import (
     upgraded,
 )
 from tasks.maintenance.upgrade.service import Service
-from tasks.maintenance.upgrade.snapshot import Snapshot, driver_of
+from tasks.maintenance.upgrade.snapshot import COPYING, Snapshot, driver_of
 from tasks.maintenance.upgrade.stage import (
+    BACK,
     REFUSED,
     UNDER_WAY,
     UPGRADING,
+    Next,
     digest_under_way,
     is_recent,
     is_upgrading,
@@ -39,6 +42,7 @@ from tasks.maintenance.upgrade.stage import (
     next_of,
     remembering,
     snapshot_under_way,
+    stamp_of,
     was_refused,
 )
 from tasks.outcome import Status, failure, record, result_of
@@ -89,7 +93,7 @@ class _Upgrade:
         if is_upgrading(instance):
             self.begun = True
             instance = self.snapshot.instance()
-            if not self._is_ended(instance):
+            if self._take_up(instance) != "give its work again":
                 return
         self.begun = False
         self.plan = foreseen(self.host, "look", self.rules)
@@ -103,54 +107,67 @@ class _Upgrade:
                 remedy="hold them (maintenance: upgrade: hold), or have them tried again: "
                 f"lxc config unset {self.container.name} {REFUSED}",
             )
-        snapshot = self._prepare(driver_of(instance, facts))
+        snapshot = self._prepare(driver_of(instance, facts) in COPYING)
         self._go_on(snapshot, taken_up=False)
 
-    def _is_ended(self, instance: Json) -> bool:
-        """Do what an earlier upgrade has left to do; whether there may be more to upgrade."""
+    def _take_up(self, instance: Json) -> Next:
+        """Do what an earlier upgrade has left to do, and return what that was."""
         self.digest = digest_under_way(instance)
-        snapshot = snapshot_under_way(snapshots_of(self.lxd_host, self.container))
-        now = datetime.now(timezone.utc)
-        match next_of(instance, snapshot, now):
+        snapshots = snapshots_of(self.lxd_host, self.container)
+        snapshot = snapshot_under_way(instance, snapshots)
+        what = next_of(instance, snapshot, datetime.now(timezone.utc))
+        ended = "an earlier run was ended while it went back"
+        match what:
             case "give its work again":
                 self._give_its_work_again(instance)
-                return True
             case "go back":
-                self._go_back(snapshot, "an earlier run was ended while it went back")
+                self._go_back(snapshot, ended)
+            case "end":
+                self._end_back(snapshot, ended)
             case "keep":
-                self._leave(snapshot, "an earlier run was ended while it went back")
+                self._see_that_it_runs(instance)
+                self._leave(snapshot, ended)
             case "finish":
                 self._see_that_it_runs(instance)
                 self.service.drain()
                 self._go_on(snapshot, taken_up=True)
                 done = "the upgrade that an earlier run began is finished"
                 self.plan = replace(self.plan, notes=(*self.plan.notes, done))
-        return False
+        return what
 
-    def _prepare(self, driver: str) -> str:
-        """Take its work off it, see that it is well, and take the snapshot; the name of that."""
+    def _prepare(self, stopped: bool) -> str:
+        """Take its work off it, see that it is well, and take the snapshot; the name of that.
+
+        ``stopped`` says that it is shut down for the snapshot.
+        """
         snapshot = snapshot_name(datetime.now(timezone.utc), UNDER_WAY)
-        self.snapshot.remember(remembering(UPGRADING, self.container.name, self.digest))
+        self._mark(snapshot)
         try:
             self.service.drain()
             if not is_interrupted(self.plan):
                 self.service.see_that_it_is_well("before its upgrade", looks=1)
-            if self.snapshot.take(snapshot, driver):
+            if stopped:
+                self.begun, foreseen_only, self.plan = True, self.plan, Plan()
+            self.snapshot.take(snapshot, stopped=stopped)
+            if stopped:
+                self.plan = foreseen_only
                 self.service.forget_connection()
                 self.service.drain()  # it may have forgotten that it was
-        except FleetError as error:
-            self._let_go(error)
+        except Exception as error:
+            self._let_go(snapshot, error)
             raise
         return snapshot
 
-    def _let_go(self, reason: FleetError) -> None:
+    def _let_go(self, snapshot: str, reason: Exception) -> None:
         """Give it its work again, which is not upgraded for that reason."""
         try:
-            self._give_its_work_again(self.snapshot.instance())
+            instance = self.snapshot.instance()
+            self.snapshot.drop(snapshot)
+            self._give_its_work_again(instance)
         except FleetError as error:
             self.begun = True
             raise FleetError(
-                f"{reason.what}; and then {error.what}",
+                f"{_said(reason)}; and then {error.what}",
                 where=self.container.name,
                 remedy="mend it there; the next run goes on with it",
             ) from error
@@ -170,20 +187,33 @@ class _Upgrade:
         """The upgrade itself; ``taken_up`` is one that another run began, some time ago."""
         self.begun = True
         try:
-            upgrade = upgraded(self.host, "restart", self.rules)
-            self.plan = upgrade.plan
-            see_it_ended_well(self.host, upgrade)
+            self._upgrade()
             self.service.see_that_it_is_well("after its upgrade")
-        except FleetError as error:
+        except Exception as error:  # whatever it is, it has to be decided about
             if taken_up and not is_recent(snapshot, datetime.now(timezone.utc)):
-                self._leave(snapshot, error.what)
-            self._go_back(snapshot, error.what)
+                self._leave(snapshot, _said(error))
+            self._go_back(snapshot, _said(error))
         self._end(snapshot)
+
+    def _upgrade(self) -> None:
+        try:
+            upgrade = upgraded(self.host, "restart", self.rules)
+        except OutputLostError:
+            if foreseen(self.host, "look", self.rules).changed:
+                raise
+            return  # it did what was foreseen
+        self.plan = upgrade.plan
+        see_it_ended_well(self.host, upgrade)
 
     def _go_back(self, snapshot: str, reason: str) -> None:
         """Go back to the snapshot; raises :class:`ProofError` with the reason in the end."""
         snapshot = self.snapshot.decide_to_go_back(snapshot)
         self.snapshot.put_back(snapshot)
+        self._mark(snapshot, BACK)
+        self._end_back(snapshot, reason)
+
+    def _end_back(self, snapshot: str, reason: str) -> None:
+        """It is back as it was: have it run, and say so: :class:`ProofError`."""
         self.snapshot.start()
         ill = self.service.what_is_wrong()
         back = Step("restore", f"snapshot {kept_name(snapshot)}", None, "as it was before")
@@ -205,13 +235,25 @@ class _Upgrade:
             f"{reason}; it is kept as it is, since an earlier run began the upgrade too long ago "
             f"to go back by itself: what was written since snapshot {name} would be lost",
             where=self.container.name,
-            remedy=f"mend it there, or: lxc restore {self.container.name} {name}",
+            remedy=f"mend it there, or: lxc restore {self.container.name} {name}; "
+            f"lxc config unset {self.container.name} {UPGRADING}",
         )
 
     def _end(self, snapshot: str, *, refused: bool = False, keep: bool = False) -> None:
         """Decide about the snapshot, and give it its work again."""
+        if refused:
+            self.snapshot.remember(remembering(REFUSED, self.container.name, self.digest))
         self.snapshot.end(snapshot, keep=keep or self.rules.snapshots is not None)
         self.service.undrain()
-        remembered = remembering(REFUSED, self.container.name, self.digest) if refused else {}
-        forgotten = (UPGRADING,) if refused else (UPGRADING, REFUSED)
-        self.snapshot.remember(remembered, forget=forgotten)
+        self.snapshot.remember({}, forget=(UPGRADING,) if refused else (UPGRADING, REFUSED))
+
+    def _mark(self, snapshot: str, *words: str) -> None:
+        stamp = stamp_of(snapshot)
+        mark = remembering(UPGRADING, self.container.name, self.digest, stamp, *words)
+        self.snapshot.remember(mark)
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, FleetError):
+        return error.what
+    return f"internal error: {type(error).__name__}: {error}"
