@@ -45,10 +45,10 @@ def steps(plan: Any) -> list[list[str]]:
 
 @cases("turns")
 def test_whose_turn_it_is(case: dict[str, Any]) -> None:
-    turns = {
-        name: Turn(name, **{k: frozenset(v) if isinstance(v, list) else v for k, v in each.items()})
-        for name, each in case["machines"].items()
-    }
+    turns = {}
+    for name, values in case["machines"].items():
+        sets: dict[str, Any] = {k: frozenset(v) for k, v in values.items() if isinstance(v, list)}
+        turns[name] = Turn(name, **{**values, **sets})
     assert next_turns(turns, case["waiting"], case["running"]) == case["start"]
 
 
