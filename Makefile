@@ -41,8 +41,9 @@ wheels: setup
 lab-down: setup
 	$(RUN) -m tests.lab down
 
+# Two labs at once on two cores; LXD loses the output of an exec now and then.
 test: setup
-	$(RUN) -m pytest -n 2
+	$(RUN) -m pytest -n 2 --reruns 1
 
 test-unit: setup
 	$(RUN) -m pytest -m "not lab and not vm"
