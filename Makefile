@@ -8,6 +8,7 @@ SCRIPTS = tasks/onhost/*.sh .ci/run
 help:
 	@echo "make demo      two real LXD hosts on this machine, provisioned, shown"
 	@echo "make test      every test; those on the lab skip where it cannot run"
+	@echo "make check     the same, of exhaustive tests one case each; what CI runs"
 	@echo "make lab-down  take the lab down"
 	@echo "make wheels    dist/wheels: this project and all it needs, for a controller"
 	@echo "make lint      style, types, shell scripts"
@@ -45,6 +46,10 @@ lab-down: setup
 test: setup
 	$(RUN) -m pytest -n 2 --reruns 1
 
+# What CI runs: of the tests that go through every moment of a kill, say, one each.
+check: setup
+	$(RUN) -m pytest -n 2 --reruns 1 --brief
+
 test-unit: setup
 	$(RUN) -m pytest -m "not lab and not vm"
 
@@ -63,4 +68,4 @@ format: setup
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-.PHONY: help setup demo wheels lab-down test test-unit bench lint format
+.PHONY: help setup demo wheels lab-down test check test-unit bench lint format

@@ -7,6 +7,7 @@ all go to one. What takes longest is begun first.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 
 import execnet
 import pytest
@@ -24,9 +25,29 @@ def kind_of(item: pytest.Item) -> str:
     return DEMO if kind == "lab" and DEMO in getattr(item, "fixturenames", ()) else kind
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Fewer tests."""
+    parser.addoption("--brief", action="store_true", help="of exhaustive tests take one case each")
+
+
+def one_of_each(items: Iterable[pytest.Item]) -> list[pytest.Item]:
+    """All tests, but of those that are exhaustive the case in the middle."""
+    by_test: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        exhaustive = item.get_closest_marker("exhaustive") is not None
+        by_test.setdefault(item.nodeid.split("[")[0] if exhaustive else item.nodeid, []).append(
+            item
+        )
+    return [cases[len(cases) // 2] for cases in by_test.values()]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Fast ones come first, last where they fill in; the demo keeps its hosts until other modules
     make them fresh."""
+    if config.option.brief:
+        left = one_of_each(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in left])
+        items[:] = left
     workers = hasattr(config, "workerinput")
     order = (DEMO, "vm", "lab", "unit") if workers else ("unit", DEMO, "lab", "vm")
     items.sort(key=lambda item: order.index(kind_of(item)))

@@ -233,6 +233,7 @@ def with_an_mtu(site: Site, confirm: float = CONFIRM) -> None:
     )
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", ["planned", "staged", "applied", "connected", "checked"])
 def test_a_controller_that_is_killed_leaves_no_change(unharmed: Site, stage: str) -> None:
     with_an_mtu(unharmed)
@@ -250,6 +251,7 @@ def await_rollback(site: Site, until: float) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", ["staged", "applied", "checked"])
 def test_a_run_right_after_a_killed_one_waits_and_then_makes_the_change(
     site: Site, stage: str

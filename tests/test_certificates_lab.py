@@ -219,6 +219,7 @@ def controller_name(mesh: Mesh) -> str:
     return next(name for name in names if "@" in name)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_that_is_killed_is_finished_by_the_next(mesh: Mesh, stage: str) -> None:
     old, old_controller = known_everywhere(mesh)

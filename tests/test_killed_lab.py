@@ -53,6 +53,7 @@ def pair(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ten]:
         yield fleet
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("stage", "container"),
     [(stage, PAIR[number % 2]) for number, stage in enumerate(STAGES)],
@@ -72,6 +73,7 @@ def test_the_next_run_finishes_and_leaves_nothing_behind(
     finish(pair, PAIR)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", PREPARED_STAGES)
 def test_killed_while_an_image_is_prepared_the_next_run_finishes(pair: Ten, stage: str) -> None:
     minimal = {"minimal": {**pair.image_files("minimal", with_ssh=True), "prepare": True}}
@@ -82,6 +84,7 @@ def test_killed_while_an_image_is_prepared_the_next_run_finishes(pair: Ten, stag
     finish(pair, TWINS, prepared=True)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", HOST_STAGES)
 def test_killed_while_a_bare_host_is_set_up_the_next_run_finishes(pair: Ten, stage: str) -> None:
     for host in HOSTS:

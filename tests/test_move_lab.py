@@ -177,6 +177,7 @@ print(raised(opened(site), move=["obj-one"]))
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "moment",
     [

@@ -151,6 +151,7 @@ def test_too_long_ago_it_is_not_gone_back_by_itself(fleet: Fleet) -> None:
     fleet.ten.sh(host, f"lxc delete {name}/fleet-20261101T030000Z")
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", [*GOOD, *BAD])
 def test_killed_between_any_two_steps_the_next_run_decides(fleet: Fleet, stage: str) -> None:
     """It finishes what goes well, and goes back from what does not."""
