@@ -85,6 +85,7 @@ class Run:
     _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _opening: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _fetching: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _restoring: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
 
     def opening(self, machine: str) -> threading.Lock:
         """The lock under which a machine's connections are opened, so that threads share one."""
@@ -100,6 +101,12 @@ class Run:
         """The lock under which one host gets an image that the others then copy from it."""
         with self._counting:
             return self._fetching.setdefault(alias, threading.Lock())
+
+    def restoring(self, host: str) -> threading.Lock:
+        """The lock under which one container at a time is brought to an LXD host from a backup:
+        each sees the room and the volumes that the one before has left."""
+        with self._counting:
+            return self._restoring.setdefault(host, threading.Lock())
 
     def reading(self, host: str) -> threading.Lock:
         """The lock under which one LXD host is read, so that threads share one read of it."""

@@ -23,7 +23,7 @@ from tests.backup_site import (
     BackupSite,
     backup_site,
 )
-from tests.killed_backup import BACKUP_STAGES, RESTORE_STAGES
+from tests.killed_backup import BACKUP_STAGES, REPLACE_STAGES, RESTORE_STAGES
 from tests.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -185,7 +185,7 @@ def test_a_container_and_its_volume_are_replaced_over_the_remote(site: BackupSit
     entry = phase(report, DATA, "restore")
     assert report["exit"] == 0, entry
     assert [action for action, _ in steps(entry)] == [
-        "rename", "rename", "restore", "restore", "start"
+        "restore", "restore", "rename", "rename", "place", "place", "start"
     ]  # fmt: skip
     assert site.over_ssh(DATA, "cat /srv/calls/log /root/note") == "call 1\none\n"
     assert site.identity(DATA) == identity
@@ -199,6 +199,28 @@ def test_a_container_and_its_volume_are_replaced_over_the_remote(site: BackupSit
     assert volume.startswith("calls-replaced-")
     assert now["devices"]["calls"]["source"] == "calls"
     lxc = "export LXD_CONF=/run/site; lxc"
+    site.fleet.sh(FIRST, f"{lxc} delete {kept}; {lxc} storage volume delete default {volume}")
+
+
+@pytest.mark.parametrize("stage", REPLACE_STAGES)
+def test_a_replacement_that_is_killed_is_finished_by_the_next(site: BackupSite, stage: str) -> None:
+    site.over_ssh(DATA, "echo lost >>/srv/calls/log; sync")
+    words = ("restore", "--limit", DATA, "--replace")
+    assert site.killed(stage, DATA, *words) == -signal.SIGKILL
+    between = site.instance(FIRST, DATA) or {"status": "gone"}
+    assert between["status"] == {"container marked": "Running", "container placed": "Stopped"}.get(
+        stage, "gone"
+    )
+    report = site.maintain(*words)
+    assert report["exit"] == 0, report["hosts"]
+    assert site.over_ssh(DATA, "cat /srv/calls/log /root/note") == "call 1\none\n"
+    instances = site.fleet.left(FIRST).instances
+    (kept,) = [name for name in instances if name not in (DATA, CLOUD)]
+    volume = instances[kept]["devices"]["calls"]["source"]
+    assert volume.startswith("calls-replaced-")
+    lxc = "export LXD_CONF=/run/site; lxc"
+    listed = site.fleet.sh(FIRST, f"{lxc} storage volume list default -f csv | grep ^custom")
+    assert sorted(line.split(",")[1] for line in listed.splitlines()) == ["calls", volume]
     site.fleet.sh(FIRST, f"{lxc} delete {kept}; {lxc} storage volume delete default {volume}")
 
 
@@ -260,8 +282,8 @@ def test_a_restore_that_is_killed_is_finished_by_the_next(site: BackupSite, stag
     volumes = site.fleet.sh(SECOND, "LXD_CONF=/run/site lxc storage volume list default -f csv")
     names = [line.split(",")[1] for line in volumes.splitlines() if line.startswith("custom")]
     assert names == ["calls"]
-    shown = site.fleet.sh(SECOND, "LXD_CONF=/run/site lxc storage volume show default calls")
-    assert "nornir-lxd-fleet" not in shown
+    mark = "lxc storage volume get default calls user.nornir-lxd-fleet.restored"
+    assert site.fleet.sh(SECOND, f"LXD_CONF=/run/site {mark}") == f"{DATA} {moment} {FIRST} done\n"
     assert site.maintain(*words)["hosts"][DATA]["status"] == "ok"
 
 
@@ -279,7 +301,7 @@ def test_a_plain_machine_keeps_backups_and_a_container_is_replaced_by_one(site: 
     report = site.maintain("restore", "--limit", OTHER, "--replace")
     assert report["exit"] == 0, report["hosts"]
     assert [action for action, _ in steps(phase(report, OTHER, "restore"))] == [
-        "rename", "restore", "start"
+        "restore", "rename", "place", "start"
     ]  # fmt: skip
     assert site.over_ssh(OTHER, "cat /root/note") == "before\n"
     assert site.identity(OTHER) == identity

@@ -15,8 +15,9 @@ from tasks.errors import FleetError, UsageError
 from tasks.intent.maintenance import Retention
 from tasks.intent.model import Bridge, Container, LxdHost, Ssh
 from tasks.maintenance import place_on
+from tasks.maintenance.backups.marks import half_name, halves_of, with_own_volumes
 from tasks.maintenance.backups.plan import plan_backup
-from tasks.maintenance.backups.restoring import half_name, plan_restore, see_that_it_can_be
+from tasks.maintenance.backups.restoring import plan_restore, see_that_it_can_be
 from tasks.maintenance.backups.room import (
     LxdRoom,
     in_words,
@@ -85,8 +86,12 @@ def test_what_a_restore_does(case: dict[str, Any]) -> None:
         }
         for name, instance in case.get("instances", {}).items()
     }
+    users = case.get("used_by", {})
     volumes = {
-        (place.split("/")[0], place.split("/")[1]): {"config": {RESTORED: mark} if mark else {}}
+        (place.split("/")[0], place.split("/")[1]): {
+            "config": {RESTORED: mark} if mark else {},
+            "used_by": [f"/1.0/instances/{user}" for user in users.get(place, [])],
+        }
         for place, mark in case.get("volumes", {}).items()
     }
     container = replace(WEB, running=case.get("running", True))
@@ -95,7 +100,8 @@ def test_what_a_restore_does(case: dict[str, Any]) -> None:
     def planned() -> Any:
         return plan_restore(
             container, WHOLE, here, room,
-            replace=case.get("replace", False), today=date(2026, 11, 25), keeper="box",
+            replace=case.get("replace", False), chosen=case.get("chosen", False),
+            today=date(2026, 11, 25), keeper="box",
         )  # fmt: skip
 
     if "refused" in case:
@@ -108,6 +114,8 @@ def test_what_a_restore_does(case: dict[str, Any]) -> None:
     assert plan.reason == case.get("reason", "")
     renamed = [step.write.rename for step in plan.steps if step.write.rename]
     assert renamed == case.get("renamed", [])
+    waiting = [step.write.name for step in plan.steps if step.write.wait]
+    assert waiting == case.get("waiting", [])
 
 
 @cases("obstacles")
@@ -124,7 +132,8 @@ def test_what_is_in_the_way_of_a_restore(case: dict[str, Any]) -> None:
 
     def look() -> None:
         host = LxdHost("one", Ssh(""), bridges=bridges)
-        see_that_it_can_be(WEB, host, WHOLE, here, others, replace=case.get("replace", False))
+        declared = ["web-01", *case.get("declared", [])]
+        see_that_it_can_be(WEB, host, WHOLE, here, others, declared=declared)
 
     if "refused" not in case:
         look()
@@ -257,8 +266,33 @@ def test_bytes_in_words() -> None:
 
 
 def test_an_import_on_its_way_has_a_name_that_lxd_takes() -> None:
-    assert half_name("web-01") == "web-01-restoring"
-    assert len(half_name("x" * 63)) == 63
+    assert half_name("web-01", NOW) == f"web-01-restoring-{NOW}"
+    long = [half_name("x" * 62 + last, NOW) for last in "yz"]
+    assert len(set(long)) == 2
+    assert [len(name) for name in long] == [63, 63]
+    assert halves_of("x" * 62 + "y", long) == long[:1]
+
+
+def test_an_import_has_its_own_volume_again_when_that_of_before_was_renamed() -> None:
+    longest = "y" * 63
+    parts = (*PARTS, Part("volume-2", "default", 1, longest))
+    renamed = {"calls": "calls-replaced-20261125-2", "long": f"{'y' * 45}-replaced-20261125"}
+    others = {"all": "allcalls-replaced-20261125", "other": "call-replaced-20261125"}
+
+    def devices(sources: dict[str, str]) -> dict[str, Any]:
+        disks = {
+            name: {"type": "disk", "pool": "default", "source": source}
+            for name, source in sources.items()
+        }
+        return {**DEVICES, **disks}
+
+    found = with_own_volumes(devices({**renamed, **others}), replace(WHOLE, parts=parts))
+    assert found == devices({"calls": "calls", "long": longest, **others})
+    kept = (*PARTS, Part("volume-2", "default", 1, renamed["calls"]))
+    assert (
+        with_own_volumes(devices(renamed), replace(WHOLE, parts=kept))["calls"]["source"]
+        == (renamed["calls"])
+    )
 
 
 def test_the_selected_containers_are_placed_on_another_host(tmp_path: Path) -> None:
