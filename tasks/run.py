@@ -54,7 +54,8 @@ class Run:
     ``controllers`` are the machines that manage the fleet themselves, as far as they were read.
     ``drift`` is what a dry run of provision found, by machine, once it was asked for; ``comparing``
     is the lock under which it is made. ``renewing`` is that under which certificates are renewed,
-    since that concerns all LXD hosts.
+    since that concerns all LXD hosts. ``promised`` are the bytes that backups under way are still
+    to get, by machine, ``promising`` is the lock under which that is asked for.
     """
 
     intent: Intent
@@ -80,6 +81,8 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
     comparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
     renewing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    promised: dict[str, int] = field(default_factory=dict)
+    promising: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)

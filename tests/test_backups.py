@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tasks.maintenance.backups.room import (
     LxdRoom,
     in_words,
     parse_room,
+    promised_room,
     see_room_for_export,
     see_room_for_import,
     see_that_lxd_can,
@@ -246,6 +249,36 @@ def test_room_is_read_and_counted() -> None:
     see_room_for_import("one", roomy, PARTS, btrfs)
     with pytest.raises(FleetError, match=r"it goes there, 7052428800 bytes are needed"):
         see_room_for_import("one", roomy, PARTS, plain)
+
+
+def test_no_two_backups_are_told_of_the_same_room(tmp_path: Path) -> None:
+    run = run_of(fleet_of(tmp_path))
+    free = {"one": 9 * GB, "two": 9 * GB, "box": 12 * GB}
+
+    def look(host: str, promised: Mapping[str, int]) -> dict[str, int]:
+        room = LxdRoom(free[host], "/l")
+        return see_room_for_export(
+            host, room, PARTS, to="box", place="/b", free=free["box"], promised=promised
+        )
+
+    one, two = partial(look, "one"), partial(look, "two")
+    with promised_room(run, one) as written:
+        assert run.promised == {"one": 3 * GB, "box": 5 * GB}
+        with promised_room(run, two):
+            assert run.promised["box"] == 10 * GB
+            with pytest.raises(FleetError) as refused, promised_room(run, one):
+                pass
+        assert str(refused.value).startswith(
+            "box: no room in /b: backups are kept there, 5052428800 bytes are needed (5.1 GB), "
+            "12000000000 are free (12.0 GB), 10000000000 of them for what is at work besides; make"
+        )
+        free["box"] -= 2 * GB  # the first file is written, and smaller than what is in it
+        written("box", 2 * GB)
+        with pytest.raises(ZeroDivisionError), promised_room(run, two):
+            assert run.promised["box"] == 8 * GB
+            _ = 1 / 0
+        assert run.promised == {"one": 3 * GB, "two": 0, "box": 3 * GB}
+    assert set(run.promised.values()) == {0}
 
 
 def test_an_lxd_that_is_too_old_is_refused() -> None:
