@@ -45,6 +45,17 @@ def steps(entry: dict[str, Any]) -> list[tuple[str, str]]:
     return [(step["action"], step["object"]) for step in entry["steps"]]
 
 
+def clear_kept(site: BackupSite) -> None:
+    """Remove what replacements of ``DATA`` have kept."""
+    lxc = "export LXD_CONF=/run/site; lxc"
+    for name, instance in site.fleet.left(FIRST).instances.items():
+        if name.startswith(f"{DATA}-replaced-"):
+            volume = instance["devices"]["calls"]["source"]
+            site.fleet.sh(
+                FIRST, f"{lxc} delete {name}; {lxc} storage volume delete default {volume}"
+            )
+
+
 def test_containers_are_backed_up_with_their_volumes(site: BackupSite) -> None:
     site.over_ssh(DATA, "echo call 1 >/srv/calls/log; echo one >/root/note; sync")
     dry = site.maintain("backup", "--dry-run")
@@ -198,8 +209,7 @@ def test_a_container_and_its_volume_are_replaced_over_the_remote(site: BackupSit
     volume = former["devices"]["calls"]["source"]
     assert volume.startswith("calls-replaced-")
     assert now["devices"]["calls"]["source"] == "calls"
-    lxc = "export LXD_CONF=/run/site; lxc"
-    site.fleet.sh(FIRST, f"{lxc} delete {kept}; {lxc} storage volume delete default {volume}")
+    clear_kept(site)
 
 
 @pytest.mark.parametrize("stage", REPLACE_STAGES)
@@ -221,7 +231,23 @@ def test_a_replacement_that_is_killed_is_finished_by_the_next(site: BackupSite, 
     lxc = "export LXD_CONF=/run/site; lxc"
     listed = site.fleet.sh(FIRST, f"{lxc} storage volume list default -f csv | grep ^custom")
     assert sorted(line.split(",")[1] for line in listed.splitlines()) == ["calls", volume]
-    site.fleet.sh(FIRST, f"{lxc} delete {kept}; {lxc} storage volume delete default {volume}")
+    clear_kept(site)
+
+
+def test_one_that_was_not_proven_gives_way_to_another_backup(site: BackupSite) -> None:
+    earlier = max(site.kept(DATA, SECOND))
+    assert site.maintain("backup", "--limit", DATA)["exit"] == 0
+    words = ("restore", "--limit", DATA)
+    assert site.killed("to be started", DATA, *words, "--replace") == -signal.SIGKILL
+    refused = site.maintain(*words, "--backup", earlier)
+    assert "and nothing is overwritten" in phase(refused, DATA, "restore")["message"]
+    report = site.maintain(*words, "--backup", earlier, "--replace")
+    assert report["exit"] == 0, report["hosts"]
+    now = site.instance(FIRST, DATA)
+    assert now is not None
+    assert now["config"]["user.nornir-lxd-fleet.restored"] == f"{DATA} {earlier} done"
+    assert site.over_ssh(DATA, "cat /srv/calls/log /root/note") == "call 1\none\n"
+    clear_kept(site)
 
 
 def test_a_wiped_host_is_raised_on_the_other_with_one_command(site: BackupSite) -> None:
