@@ -54,7 +54,8 @@ class Run:
     ``controllers`` are the machines that manage the fleet themselves, as far as they were read.
     ``drift`` is what a dry run of provision found, by machine, once it was asked for; ``comparing``
     is the lock under which it is made. ``renewing`` is that under which certificates are renewed,
-    since that concerns all LXD hosts.
+    since that concerns all LXD hosts. ``promised`` are the bytes that backups under way are still
+    to get, by machine, ``promising`` is the lock under which that is asked for.
     """
 
     intent: Intent
@@ -80,11 +81,14 @@ class Run:
     stop: threading.Event = field(default_factory=threading.Event)
     comparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
     renewing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    promised: dict[str, int] = field(default_factory=dict)
+    promising: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _opening: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
     _fetching: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _restoring: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
 
     def opening(self, machine: str) -> threading.Lock:
         """The lock under which a machine's connections are opened, so that threads share one."""
@@ -100,6 +104,12 @@ class Run:
         """The lock under which one host gets an image that the others then copy from it."""
         with self._counting:
             return self._fetching.setdefault(alias, threading.Lock())
+
+    def restoring(self, host: str) -> threading.Lock:
+        """The lock under which one container at a time is brought to an LXD host from a backup:
+        each sees the room and the volumes that the one before has left."""
+        with self._counting:
+            return self._restoring.setdefault(host, threading.Lock())
 
     def reading(self, host: str) -> threading.Lock:
         """The lock under which one LXD host is read, so that threads share one read of it."""

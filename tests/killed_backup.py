@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from tasks.command import maintain_command
-from tasks.maintenance.backups import restore, store
+from tasks.maintenance.backups import bringing, store
 from tests.killed import Boundary, die_at
 
 
@@ -21,6 +21,19 @@ def _of_store(container: str, arguments: tuple[Any, ...]) -> bool:
 def _imported(_: str, arguments: tuple[Any, ...]) -> bool:
     """Whether what is written is what was imported, which has not got its name yet."""
     return "-restoring" in str(arguments[1])
+
+
+def _kept(_: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether what is renamed goes out of the way."""
+    return "-replaced-" in arguments[2]
+
+
+def _of_volume(_: str, arguments: tuple[Any, ...]) -> bool:
+    return bool(arguments[1].volume)
+
+
+def _of_container(_: str, arguments: tuple[Any, ...]) -> bool:
+    return not arguments[1].volume
 
 
 #: In the order in which a backup comes to them. At the one that is ``under way`` LXD is at work.
@@ -36,15 +49,23 @@ RESTORE_STAGES = {
     "verified": Boundary(store.Store, "damaged", meant=_of_store),
     "import under way": Boundary(store.Store, "hand_out", after=False, meant=_of_store),
     "volume imported": Boundary(store.Store, "hand_out", meant=_of_store),
-    "volume marked": Boundary(restore, "_mark_volume", meant=_imported),
-    "container imported": Boundary(restore, "update", after=False, meant=_imported),
-    "container marked": Boundary(restore, "update", meant=_imported),
-    "to be started": Boundary(restore, "change_state", after=False),
-    "started": Boundary(restore, "change_state"),
-    "proven": Boundary(restore._Restoring, "_let_go", after=False),
-    "let go": Boundary(restore._Restoring, "_let_go"),
+    "volume marked": Boundary(bringing, "_mark_volume", meant=_imported),
+    "container imported": Boundary(bringing, "update", after=False, meant=_imported),
+    "container marked": Boundary(bringing, "update", meant=_imported),
+    "to be started": Boundary(bringing, "change_state", after=False),
+    "started": Boundary(bringing, "change_state"),
+    "proven": Boundary(bringing.Bringing, "let_go", after=False),
+    "let go": Boundary(bringing.Bringing, "let_go"),
 }
-STAGES = {**BACKUP_STAGES, **RESTORE_STAGES}
+#: And one that replaces what is there, which runs on until its import is whole.
+REPLACE_STAGES = {
+    "container marked": RESTORE_STAGES["container marked"],
+    "retired": Boundary(bringing, "retire"),
+    "volume kept": Boundary(bringing.Bringing, "_rename", meant=_kept),
+    "volume placed": Boundary(bringing.Bringing, "_place", meant=_of_volume),
+    "container placed": Boundary(bringing.Bringing, "_place", meant=_of_container),
+}
+STAGES = {**BACKUP_STAGES, **RESTORE_STAGES, **REPLACE_STAGES}
 #: Seconds that LXD has been at work when the process dies.
 UNDER_WAY = 2.0
 

@@ -23,7 +23,7 @@ from tests.backup_site import (
     BackupSite,
     backup_site,
 )
-from tests.killed_backup import BACKUP_STAGES, RESTORE_STAGES
+from tests.killed_backup import BACKUP_STAGES, REPLACE_STAGES, RESTORE_STAGES
 from tests.lab import Lab
 
 pytestmark = pytest.mark.lab
@@ -43,6 +43,17 @@ def phase(report: dict[str, Any], name: str, job: str) -> dict[str, Any]:
 
 def steps(entry: dict[str, Any]) -> list[tuple[str, str]]:
     return [(step["action"], step["object"]) for step in entry["steps"]]
+
+
+def clear_kept(site: BackupSite) -> None:
+    """Remove what replacements of ``DATA`` have kept."""
+    lxc = "export LXD_CONF=/run/site; lxc"
+    for name, instance in site.fleet.left(FIRST).instances.items():
+        if name.startswith(f"{DATA}-replaced-"):
+            volume = instance["devices"]["calls"]["source"]
+            site.fleet.sh(
+                FIRST, f"{lxc} delete {name}; {lxc} storage volume delete default {volume}"
+            )
 
 
 def test_containers_are_backed_up_with_their_volumes(site: BackupSite) -> None:
@@ -185,7 +196,7 @@ def test_a_container_and_its_volume_are_replaced_over_the_remote(site: BackupSit
     entry = phase(report, DATA, "restore")
     assert report["exit"] == 0, entry
     assert [action for action, _ in steps(entry)] == [
-        "rename", "rename", "restore", "restore", "start"
+        "restore", "restore", "rename", "rename", "place", "place", "start"
     ]  # fmt: skip
     assert site.over_ssh(DATA, "cat /srv/calls/log /root/note") == "call 1\none\n"
     assert site.identity(DATA) == identity
@@ -198,8 +209,45 @@ def test_a_container_and_its_volume_are_replaced_over_the_remote(site: BackupSit
     volume = former["devices"]["calls"]["source"]
     assert volume.startswith("calls-replaced-")
     assert now["devices"]["calls"]["source"] == "calls"
+    clear_kept(site)
+
+
+@pytest.mark.parametrize("stage", REPLACE_STAGES)
+def test_a_replacement_that_is_killed_is_finished_by_the_next(site: BackupSite, stage: str) -> None:
+    site.over_ssh(DATA, "echo lost >>/srv/calls/log; sync")
+    words = ("restore", "--limit", DATA, "--replace")
+    assert site.killed(stage, DATA, *words) == -signal.SIGKILL
+    between = site.instance(FIRST, DATA) or {"status": "gone"}
+    assert between["status"] == {"container marked": "Running", "container placed": "Stopped"}.get(
+        stage, "gone"
+    )
+    report = site.maintain(*words)
+    assert report["exit"] == 0, report["hosts"]
+    assert site.over_ssh(DATA, "cat /srv/calls/log /root/note") == "call 1\none\n"
+    instances = site.fleet.left(FIRST).instances
+    (kept,) = [name for name in instances if name not in (DATA, CLOUD)]
+    volume = instances[kept]["devices"]["calls"]["source"]
+    assert volume.startswith("calls-replaced-")
     lxc = "export LXD_CONF=/run/site; lxc"
-    site.fleet.sh(FIRST, f"{lxc} delete {kept}; {lxc} storage volume delete default {volume}")
+    listed = site.fleet.sh(FIRST, f"{lxc} storage volume list default -f csv | grep ^custom")
+    assert sorted(line.split(",")[1] for line in listed.splitlines()) == ["calls", volume]
+    clear_kept(site)
+
+
+def test_one_that_was_not_proven_gives_way_to_another_backup(site: BackupSite) -> None:
+    earlier = max(site.kept(DATA, SECOND))
+    assert site.maintain("backup", "--limit", DATA)["exit"] == 0
+    words = ("restore", "--limit", DATA)
+    assert site.killed("to be started", DATA, *words, "--replace") == -signal.SIGKILL
+    refused = site.maintain(*words, "--backup", earlier)
+    assert "and nothing is overwritten" in phase(refused, DATA, "restore")["message"]
+    report = site.maintain(*words, "--backup", earlier, "--replace")
+    assert report["exit"] == 0, report["hosts"]
+    now = site.instance(FIRST, DATA)
+    assert now is not None
+    assert now["config"]["user.nornir-lxd-fleet.restored"] == f"{DATA} {earlier} done"
+    assert site.over_ssh(DATA, "cat /srv/calls/log /root/note") == "call 1\none\n"
+    clear_kept(site)
 
 
 def test_a_wiped_host_is_raised_on_the_other_with_one_command(site: BackupSite) -> None:
@@ -260,8 +308,8 @@ def test_a_restore_that_is_killed_is_finished_by_the_next(site: BackupSite, stag
     volumes = site.fleet.sh(SECOND, "LXD_CONF=/run/site lxc storage volume list default -f csv")
     names = [line.split(",")[1] for line in volumes.splitlines() if line.startswith("custom")]
     assert names == ["calls"]
-    shown = site.fleet.sh(SECOND, "LXD_CONF=/run/site lxc storage volume show default calls")
-    assert "nornir-lxd-fleet" not in shown
+    mark = "lxc storage volume get default calls user.nornir-lxd-fleet.restored"
+    assert site.fleet.sh(SECOND, f"LXD_CONF=/run/site {mark}") == f"{DATA} {moment} {FIRST} done\n"
     assert site.maintain(*words)["hosts"][DATA]["status"] == "ok"
 
 
@@ -279,7 +327,7 @@ def test_a_plain_machine_keeps_backups_and_a_container_is_replaced_by_one(site: 
     report = site.maintain("restore", "--limit", OTHER, "--replace")
     assert report["exit"] == 0, report["hosts"]
     assert [action for action, _ in steps(phase(report, OTHER, "restore"))] == [
-        "rename", "restore", "start"
+        "restore", "rename", "place", "start"
     ]  # fmt: skip
     assert site.over_ssh(OTHER, "cat /root/note") == "before\n"
     assert site.identity(OTHER) == identity

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,19 @@ import yaml
 
 from tasks.actual import LxdFacts
 from tasks.containers.remembered import RESTORED
-from tasks.errors import FleetError, UsageError
+from tasks.errors import FleetError, LxdError, UsageError
 from tasks.intent.maintenance import Retention
 from tasks.intent.model import Bridge, Container, LxdHost, Ssh
 from tasks.maintenance import place_on
+from tasks.maintenance.backups import restore
+from tasks.maintenance.backups.marks import half_name, halves_of, with_own_volumes
 from tasks.maintenance.backups.plan import plan_backup
-from tasks.maintenance.backups.restoring import half_name, plan_restore, see_that_it_can_be
+from tasks.maintenance.backups.restoring import RestoreWrite, plan_restore, see_that_it_can_be
 from tasks.maintenance.backups.room import (
     LxdRoom,
     in_words,
     parse_room,
+    promised_room,
     see_room_for_export,
     see_room_for_import,
     see_that_lxd_can,
@@ -36,6 +41,7 @@ from tasks.maintenance.backups.stored import (
     state_of,
 )
 from tasks.maintenance.moments import made_at, moment_name
+from tasks.plan import Plan, Step
 from tasks.run import run_of
 from tests.machines import container_of, fleet_of, host_of
 
@@ -85,8 +91,12 @@ def test_what_a_restore_does(case: dict[str, Any]) -> None:
         }
         for name, instance in case.get("instances", {}).items()
     }
+    users = case.get("used_by", {})
     volumes = {
-        (place.split("/")[0], place.split("/")[1]): {"config": {RESTORED: mark} if mark else {}}
+        (place.split("/")[0], place.split("/")[1]): {
+            "config": {RESTORED: mark} if mark else {},
+            "used_by": [f"/1.0/instances/{user}" for user in users.get(place, [])],
+        }
         for place, mark in case.get("volumes", {}).items()
     }
     container = replace(WEB, running=case.get("running", True))
@@ -95,7 +105,8 @@ def test_what_a_restore_does(case: dict[str, Any]) -> None:
     def planned() -> Any:
         return plan_restore(
             container, WHOLE, here, room,
-            replace=case.get("replace", False), today=date(2026, 11, 25), keeper="box",
+            replace=case.get("replace", False), chosen=case.get("chosen", False),
+            today=date(2026, 11, 25), keeper="box",
         )  # fmt: skip
 
     if "refused" in case:
@@ -108,6 +119,8 @@ def test_what_a_restore_does(case: dict[str, Any]) -> None:
     assert plan.reason == case.get("reason", "")
     renamed = [step.write.rename for step in plan.steps if step.write.rename]
     assert renamed == case.get("renamed", [])
+    waiting = [step.write.name for step in plan.steps if step.write.wait]
+    assert waiting == case.get("waiting", [])
 
 
 @cases("obstacles")
@@ -124,7 +137,8 @@ def test_what_is_in_the_way_of_a_restore(case: dict[str, Any]) -> None:
 
     def look() -> None:
         host = LxdHost("one", Ssh(""), bridges=bridges)
-        see_that_it_can_be(WEB, host, WHOLE, here, others, replace=case.get("replace", False))
+        declared = ["web-01", *case.get("declared", [])]
+        see_that_it_can_be(WEB, host, WHOLE, here, others, declared=declared)
 
     if "refused" not in case:
         look()
@@ -239,6 +253,36 @@ def test_room_is_read_and_counted() -> None:
         see_room_for_import("one", roomy, PARTS, plain)
 
 
+def test_no_two_backups_are_told_of_the_same_room(tmp_path: Path) -> None:
+    run = run_of(fleet_of(tmp_path))
+    free = {"one": 9 * GB, "two": 9 * GB, "box": 12 * GB}
+
+    def look(host: str, promised: Mapping[str, int]) -> dict[str, int]:
+        room = LxdRoom(free[host], "/l")
+        return see_room_for_export(
+            host, room, PARTS, to="box", place="/b", free=free["box"], promised=promised
+        )
+
+    one, two = partial(look, "one"), partial(look, "two")
+    with promised_room(run, one) as written:
+        assert run.promised == {"one": 3 * GB, "box": 5 * GB}
+        with promised_room(run, two):
+            assert run.promised["box"] == 10 * GB
+            with pytest.raises(FleetError) as refused, promised_room(run, one):
+                pass
+        assert str(refused.value).startswith(
+            "box: no room in /b: backups are kept there, 5052428800 bytes are needed (5.1 GB), "
+            "12000000000 are free (12.0 GB), 10000000000 of them for what is at work besides; make"
+        )
+        free["box"] -= 2 * GB  # the first file is written, and smaller than what is in it
+        written("box", 2 * GB)
+        with pytest.raises(ZeroDivisionError), promised_room(run, two):
+            assert run.promised["box"] == 8 * GB
+            _ = 1 / 0
+        assert run.promised == {"one": 3 * GB, "two": 0, "box": 3 * GB}
+    assert set(run.promised.values()) == {0}
+
+
 def test_an_lxd_that_is_too_old_is_refused() -> None:
     old = LxdFacts(server={"environment": {"server_version": "4.0.9"}, "api_extensions": []})
     new = LxdFacts(server={"api_extensions": ["custom_volume_backup", "backup_override_name"]})
@@ -257,8 +301,75 @@ def test_bytes_in_words() -> None:
 
 
 def test_an_import_on_its_way_has_a_name_that_lxd_takes() -> None:
-    assert half_name("web-01") == "web-01-restoring"
-    assert len(half_name("x" * 63)) == 63
+    assert half_name("web-01", NOW) == f"web-01-restoring-{NOW}"
+    long = [half_name("x" * 62 + last, NOW) for last in "yz"]
+    assert len(set(long)) == 2
+    assert [len(name) for name in long] == [63, 63]
+    assert halves_of("x" * 62 + "y", long) == long[:1]
+
+
+def test_what_fails_once_the_one_before_went_names_it_with_the_steps_carried_out_by_a_fake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fake:
+        def __init__(self, *_: Any) -> None:
+            pass
+
+        def carry_out(self, write: RestoreWrite) -> None:
+            if write.action == failing:
+                raise LxdError("it is full", where="one", remedy="make room")
+
+    nr = fleet_of(tmp_path, host_of(), container_of("web-01", "192.0.2.1"))
+    container = run_of(nr).intent.containers["web-01"]
+    writes = [
+        RestoreWrite("import", "web-01", PARTS[0], half="half", wait=True),
+        RestoreWrite("retire", "web-01", rename="web-01-replaced-20261125"),
+        RestoreWrite("place", "web-01", PARTS[0], half="half"),
+        RestoreWrite("start", "web-01"),
+    ]
+    plan = Plan(tuple(Step(write.action, "it", write) for write in writes))
+    monkeypatch.setattr(restore, "Bringing", Fake)
+    monkeypatch.setattr(restore, "api_of", lambda _: None)
+    for name, value in (("_store", None), ("_backup", lambda _: (WHOLE, None))):
+        monkeypatch.setattr(restore._Restoring, name, value)
+    monkeypatch.setattr(restore._Restoring, "_verify", lambda *_: None)
+    monkeypatch.setattr(restore._Restoring, "plan", lambda *_: plan)
+    said = {}
+    for failing in ("import", "place", "start"):
+        restoring = restore._Restoring(
+            nr.inventory.hosts["web-01"], container, replace_it=True, moment=""
+        )
+        with pytest.raises(LxdError) as error:
+            restoring.apply(plan)
+        said[failing] = str(error.value)
+    assert said["import"] == "one: it is full; make room"
+    assert said["place"] == said["start"]
+    assert said["place"].startswith(
+        "one: it is full; make room; the one that was there is kept, stopped, as "
+        "web-01-replaced-20261125: run again, or bring that one back"
+    )
+
+
+def test_an_import_has_its_own_volume_again_when_that_of_before_was_renamed() -> None:
+    longest = "y" * 63
+    parts = (*PARTS, Part("volume-2", "default", 1, longest))
+    renamed = {"calls": "calls-replaced-20261125-2", "long": f"{'y' * 45}-replaced-20261125"}
+    others = {"all": "allcalls-replaced-20261125", "other": "call-replaced-20261125"}
+
+    def devices(sources: dict[str, str]) -> dict[str, Any]:
+        disks = {
+            name: {"type": "disk", "pool": "default", "source": source}
+            for name, source in sources.items()
+        }
+        return {**DEVICES, **disks}
+
+    found = with_own_volumes(devices({**renamed, **others}), replace(WHOLE, parts=parts))
+    assert found == devices({"calls": "calls", "long": longest, **others})
+    kept = (*PARTS, Part("volume-2", "default", 1, renamed["calls"]))
+    assert (
+        with_own_volumes(devices(renamed), replace(WHOLE, parts=kept))["calls"]["source"]
+        == (renamed["calls"])
+    )
 
 
 def test_the_selected_containers_are_placed_on_another_host(tmp_path: Path) -> None:

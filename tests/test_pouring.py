@@ -80,6 +80,19 @@ def test_deadline(shells: tuple[SshShell, SshShell], giving: str, taking: str) -
     assert taker.run("echo well").text == "well\n"
 
 
+def test_a_taker_does_not_wait_on_where_the_giver_is_too_slow(
+    shells: tuple[SshShell, SshShell], tmp_path: Path
+) -> None:
+    giver, taker = shells
+    ended = tmp_path / "ended"
+    with pytest.raises(DeadlineError):
+        giver.pour("sleep 60", taker, f"cat; touch {ended}", deadline=1)
+    until = time.monotonic() + 10
+    while not ended.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert ended.exists()
+
+
 def test_both_ways_at_once_and_more_than_there_are_channels(
     shells: tuple[SshShell, SshShell],
 ) -> None:

@@ -26,8 +26,8 @@ MOVING = f"{CREATED_KEY}.moving"
 #: On the copy, until it is whole: its name.
 COPYING = f"{CREATED_KEY}.copying"
 #: On a container that was restored: its name, the backup's moment, and ``begun`` until it is proven
-#: to be up, then ``done``. On a volume that came with it, until then: the container's name and the
-#: moment.
+#: to be up, then ``done``. On a volume that came with it: the container's name, the moment and the
+#: LXD host that the backup was made on, and ``done`` from then on.
 RESTORED = f"{CREATED_KEY}.restored"
 
 

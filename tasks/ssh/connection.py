@@ -126,13 +126,16 @@ class SshShell:
 
         taker.channel.settimeout(max(0.1, until - time.monotonic()))
         gave: Completed | None = None
-        with suppress(OSError):  # the taker has ended, and says why itself
-            taker.channel.sendall(taking.encode())
-            giver = self._execute(script, until, pour)
-            giver.feed(script.encode())
-            gave = giver.wait(until)
-            taker.channel.shutdown_write()
-        return gave, taker.wait(until), poured
+        try:
+            with suppress(OSError):  # the taker has ended, and says why itself
+                taker.channel.sendall(taking.encode())
+                giver = self._execute(script, until, pour)
+                giver.feed(script.encode())
+                gave = giver.wait(until)
+                taker.channel.shutdown_write()
+            return gave, taker.wait(until), poured
+        finally:
+            taker.channel.close()  # where the giver is not well, nobody has waited for the taker
 
     def tunnel(self, hostname: str, port: int, *, deadline: float) -> paramiko.Channel:
         """A TCP connection from the machine onwards, over this connection (direct-tcpip).

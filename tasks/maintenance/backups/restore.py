@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
 
 from nornir.core import Nornir
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import LxdFacts
-from tasks.containers.remembered import RESTORED
+from tasks.containers.holder import who_has_address_of
 from tasks.containers.restarting import UP_DEADLINE
-from tasks.containers.step import ContainerWrite
-from tasks.containers.writes import START_DEADLINE, change_state, retire, stop, update
 from tasks.errors import FleetError, ProofError, UsageError
 from tasks.facts.host import facts_or_none
 from tasks.facts.lxd import lxd_facts_of
@@ -22,33 +19,21 @@ from tasks.facts.machine import is_known, read_machine
 from tasks.intent.maintenance import Backup
 from tasks.intent.model import Configure, Container
 from tasks.lxd_api.connection import api_of
+from tasks.maintenance.backups.bringing import Bringing
+from tasks.maintenance.backups.marks import begun_from
 from tasks.maintenance.backups.plan import newest
-from tasks.maintenance.backups.restoring import (
-    RestoreWrite,
-    begun_from,
-    half_name,
-    plan_restore,
-    restored_mark,
-    see_that_it_can_be,
-    volume_mark,
-)
+from tasks.maintenance.backups.restoring import RestoreWrite, plan_restore, see_that_it_can_be
 from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_import, see_that_lxd_can
 from tasks.maintenance.backups.store import Store
-from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup, custom_volumes
+from tasks.maintenance.backups.stored import StoredBackup
 from tasks.mistakes import nearest
 from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.prove import not_as_declared
 from tasks.run import run_of
-from tasks.ssh.login import who_answers
 from tasks.transport import exec_shell_of, ssh_shell_of
 
-if TYPE_CHECKING:
-    from tasks.lxd_api.api import LxdApi
-
 RESTORE = "restore"
-#: Seconds in which nobody may answer at the container's address.
-PROBE_DEADLINE = 1.0
 
 
 def place_on(nr: Nornir, host: str) -> None:
@@ -77,12 +62,16 @@ def restore_container(
 
     That is the one it is declared on, or where :func:`place_on` has put it for this run. The
     backup's sums are verified first. A container that is there is not overwritten, nor is a volume,
-    and none is restored that another LXD host has, or at whose address somebody answers. It is
-    started where it is declared running, and proven: its system is up, its addresses and default
-    route are as declared, SSH logs in with the known host key.
+    and none is restored that another LXD host has, be it stopped, or at whose address somebody
+    answers. It is started where it is declared running, and proven: its system is up, its
+    addresses and default route are as declared, SSH logs in with the known host key.
 
-    A killed run is finished by the next one: what is half is imported anew, and what is there and
-    was not proven is.
+    What is there runs on while the backup is imported beside it, and goes out of the way once that
+    is whole. A volume that another container uses is left as it is where it came with that one from
+    the same moment, and is refused otherwise. On one LXD host one container is brought at a time.
+
+    A killed run is finished by the next one: what is half is imported anew, what is whole is put in
+    its place, and what is there and was not proven is, unless another ``moment`` is asked for.
 
     Arguments:
         dry_run: overrides Nornir's own dry run.
@@ -114,6 +103,7 @@ class _Restoring:
         self.container = container
         self.replace_it = replace_it
         self.moment = moment
+        self.chosen = bool(moment)
         self.target = self.run.hosts[container.on]
         self.room = LxdRoom()
         self.done = False
@@ -125,7 +115,7 @@ class _Restoring:
             return self._see_that_it_is_done()
         here = lxd_facts_of(self.target, fresh=fresh)
         begun = begun_from(self.container.name, here)
-        if any(kept.moment == begun for kept in self._kept()):
+        if not self.chosen and any(kept.moment == begun for kept in self._kept()):
             self.moment = begun
         backup, _ = self._backup()
         others, unread = self._others()
@@ -135,7 +125,7 @@ class _Restoring:
             backup,
             here,
             others,
-            replace=self.replace_it,
+            declared=self.run.intent.containers,
         )
         pools = list(dict.fromkeys(part.pool for part in backup.parts))
         questions = [word for pool in pools for word in ("pool", pool, "volumes", pool)]
@@ -146,13 +136,15 @@ class _Restoring:
             here,
             self.room,
             replace=self.replace_it,
+            chosen=self.chosen,
             today=date.today(),
             keeper=self._rule.to,
         )
         actions = {step.write.action for step in plan.steps}
-        if "import" in actions:
-            see_that_lxd_can(self.container.on, here, backup.parts, take_in=True)
-            see_room_for_import(self.container.on, self.room, backup.parts, here)
+        parts = [s.write.part for s in plan.steps if s.write.action == "import" and s.write.part]
+        if parts:
+            see_that_lxd_can(self.container.on, here, parts, take_in=True)
+            see_room_for_import(self.container.on, self.room, parts, here)
         if "start" in actions:
             self._see_that_nobody_has_its_address(here)
         notes = [f"its files are those {backup.state}"] * (backup.state != "stopped")
@@ -161,14 +153,27 @@ class _Restoring:
         return replace(plan, notes=(*plan.notes, *notes)) if plan.changed else plan
 
     def apply(self, plan: Plan[RestoreWrite]) -> Plan[RestoreWrite]:
-        """Verify the backup, then import it; the plan as it was once an earlier run had ended."""
+        """Verify the backup, then bring it; the plan as it was once an earlier run had ended."""
         backup, before = self._backup()
         if any(step.write.action == "import" for step in plan.steps):
             self._verify(backup, before)
-            plan = self.plan(True)
         api = api_of(self.target)
-        for write in (step.write for step in plan.steps):
-            self._carry_out(api, backup, write)
+        bringing = Bringing(api, self._store, backup, self.container, self.target)
+        kept = ""
+        try:
+            with self.run.restoring(self.target.name):
+                if any(step.write.action in ("import", "place") for step in plan.steps):
+                    plan = self.plan(True)
+                for write in (step.write for step in plan.steps[:-1]):
+                    self._carry_out(bringing, write)
+                    if (write.action, write.name) == ("retire", self.container.name):
+                        kept = write.rename
+            for write in (step.write for step in plan.steps[-1:]):
+                self._carry_out(bringing, write)
+        except FleetError as error:
+            if kept:
+                error.remedy = _and_what_is_kept(error.remedy, self.container.name, kept)
+            raise
         self.done = True
         return plan
 
@@ -216,13 +221,13 @@ class _Restoring:
 
     def _see_that_nobody_has_its_address(self, here: LxdFacts) -> None:
         """A host that cannot be managed any more may still have it running."""
-        ssh, instance = self.container.ssh, here.instances.get(self.container.name, {})
-        if instance.get("status") == "Running" or not ssh.hostname:
+        instance = here.instances.get(self.container.name, {})
+        if instance.get("status") == "Running":
             return
-        if who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE):
+        if who_has_address_of(self.container):
             raise FleetError(
-                f"somebody answers at its address {ssh.hostname}: it may still run on a host that "
-                "is not reachable, or another machine has the address",
+                f"somebody answers at its address {self.container.ssh.hostname}: it may still run "
+                "on a host that is not reachable, or another machine has the address",
                 where=self.container.name,
                 remedy="find that machine and stop it, then run again",
             )
@@ -240,42 +245,12 @@ class _Restoring:
                 else "there is none before it",
             )
 
-    def _carry_out(self, api: LxdApi, backup: StoredBackup, write: RestoreWrite) -> None:
-        part = write.part
-        if write.action == "delete":
-            path = _volume(part, write.name) if part else f"/1.0/instances/{write.name}"
-            api.delete(path, deadline=START_DEADLINE)
-        elif write.action == "retire":
-            stop(api, write.name, force=True)
-            retire(api, write.name, write.rename)
-        elif write.action == "keep" and part:
-            api.post(_volume(part, write.name), {"name": write.rename}, deadline=START_DEADLINE)
-        elif write.action == "import" and part:
-            self._import(api, backup, part)
-        stopped = write.action == "prove" and not self.container.running
-        if backup.instance_id and (write.action == "start" or stopped):
-            known = {INSTANCE_ID: backup.instance_id}
-            update(api, ContainerWrite("update", self.container.name, known))
-        if write.action == "start":
-            change_state(api, self.container.name, "start")
+    def _carry_out(self, bringing: Bringing, write: RestoreWrite) -> None:
+        bringing.carry_out(write)
         if write.action in ("start", "prove"):
             if self.container.running:
                 self._prove()
-            self._let_go(api)
-
-    def _import(self, api: LxdApi, backup: StoredBackup, part: Part) -> None:
-        """Import under a name of its own, mark it, and only then give it its name."""
-        name = self.container.name
-        half = half_name(part.volume or name)
-        self._store.hand_out(backup, part, self.target, half)
-        if part.volume:
-            mark = volume_mark(name, backup.moment)
-            _mark_volume(api, _volume(part, half), mark)
-            api.post(_volume(part, half), {"name": part.volume}, deadline=START_DEADLINE)
-            return
-        mark = restored_mark(name, backup.moment)
-        update(api, ContainerWrite("update", half, {RESTORED: mark}))
-        api.post(f"/1.0/instances/{half}", {"name": name}, deadline=START_DEADLINE)
+            bringing.let_go()
 
     def _prove(self) -> None:
         """See from inside that it is up and where it should be, and that SSH lets us in."""
@@ -296,19 +271,6 @@ class _Restoring:
                 )
             ssh_shell_of(self.host).run("true").check(container.name, "logging in over SSH")
 
-    def _let_go(self, api: LxdApi) -> None:
-        """It is whole: its volumes are like any others, and it remembers where it came from."""
-        name = self.container.name
-        path = f"/1.0/instances/{name}"
-        now, _ = api.get(path)
-        for pool, volume in custom_volumes(now):
-            at = f"/1.0/storage-pools/{pool}/volumes/custom/{volume}"
-            _mark_volume(api, at, "", of=name)
-        moment = str(now["config"][RESTORED]).split()[1]
-        update(
-            api, ContainerWrite("update", name, {RESTORED: restored_mark(name, moment, done=True)})
-        )
-
     def _see_that_it_is_done(self) -> Plan[RestoreWrite]:
         instance = lxd_facts_of(self.target, fresh=True).instances.get(self.container.name, {})
         wanted = "Running" if self.container.running else "Stopped"
@@ -321,19 +283,9 @@ class _Restoring:
         return Plan(reason=f"restored, {wanted.lower()}")
 
 
-def _volume(part: Part, name: str) -> str:
-    return f"/1.0/storage-pools/{part.pool}/volumes/custom/{name}"
-
-
-def _mark_volume(api: LxdApi, path: str, mark: str, *, of: str = "") -> None:
-    """Mark a volume, or take the mark that a container's restore has left from it."""
-
-    def change(now: dict[str, Any]) -> dict[str, Any]:
-        config = dict(now["config"])
-        if mark:
-            config[RESTORED] = mark
-        elif str(config.get(RESTORED, "")).split()[:1] == [of]:
-            del config[RESTORED]
-        return {**now, "config": config}
-
-    api.update(path, change, deadline=START_DEADLINE)
+def _and_what_is_kept(remedy: str, name: str, kept: str) -> str:
+    said = (
+        f"the one that was there is kept, stopped, as {kept}: run again, or bring that one back "
+        f"(once {name} is out of its way: lxc rename {kept} {name}; lxc start {name})"
+    )
+    return f"{remedy}; {said}" if remedy else said

@@ -1,12 +1,12 @@
 """What a restore of a container takes on the LXD host that it is to run on, decided purely.
 
-A file of a backup is imported under a name that nothing else has, marked with where it comes from,
-and only then gets its own name: so a killed run is seen from the names and marks that it left.
+A file of a backup is imported under a name that nothing else has and marked with where it comes
+from. Once all of it is whole, what was there goes out of the way, and each gets its own name: so a
+killed run is seen from the names and marks that it left.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -14,29 +14,38 @@ from typing import Literal
 
 from tasks.actual import Json, LxdFacts
 from tasks.containers.departed import free_name
-from tasks.containers.remembered import RESTORED
 from tasks.errors import FleetError
 from tasks.intent.model import Container, LxdHost
+from tasks.maintenance.backups.marks import (
+    REPLACED,
+    begun_from,
+    half_name,
+    halves_of,
+    is_kept,
+    mark_words,
+    restored_mark,
+    volume_mark,
+)
 from tasks.maintenance.backups.room import LxdRoom, in_words
 from tasks.maintenance.backups.stored import Part, StoredBackup
 from tasks.plan import Plan, Step
 
-#: What is at work or is kept besides is told by these names.
-_UNDER_WAY = "-restoring"
-_REPLACED = "replaced"
-_KEPT = re.compile(rf"-{_REPLACED}-\d{{8}}(-\d+)?")
-
 
 @dataclass(frozen=True)
 class RestoreWrite:
-    """One write: ``delete`` a half import, ``retire`` the instance that is there, ``keep`` the
-    volume that is there under another name, ``import`` a part, ``start`` the container, ``prove``
-    it."""
+    """One write: ``delete`` an import that is not whole, ``import`` a part as ``half``, ``retire``
+    the instance that is there, ``keep`` the volume that is there under another name, ``place`` an
+    import, which gives it its name, ``start`` the container, ``prove`` it.
 
-    action: Literal["delete", "retire", "keep", "import", "start", "prove"]
+    An import that nothing is in the way of is placed at once, unless it is to ``wait``.
+    """
+
+    action: Literal["delete", "import", "retire", "keep", "place", "start", "prove"]
     name: str
     part: Part | None = None
     rename: str = ""
+    half: str = ""
+    wait: bool = False
 
 
 def plan_restore(
@@ -46,6 +55,7 @@ def plan_restore(
     room: LxdRoom,
     *,
     replace: bool,
+    chosen: bool,
     today: date,
     keeper: str,
 ) -> Plan[RestoreWrite]:
@@ -57,31 +67,41 @@ def plan_restore(
         here: what was read of LXD there.
         room: its custom volumes.
         replace: put the container and volumes that are there out of the way.
+        chosen: this very backup was asked for, so that none that an earlier run has begun to
+            restore it from will do.
         today: the date for their new names, ``NAME-replaced-YYYYMMDD``.
         keeper: the machine that keeps the backup.
 
-    Raises :class:`FleetError` where the container or a volume is there and is not to be replaced.
+    Raises :class:`FleetError` where the container or a volume is there and is not to be replaced,
+    or where another container uses the volume.
     """
     name = container.name
     found = here.instances.get(name)
-    steps = list(_half_kept(name, here))
+    half = half_name(name, backup.moment)
+    steps = [*_half_kept(name, here), *_other_halves(name, backup, here, room)]
     begun = begun_from(name, here)
-    if found and begun:
+    if found and begun and (begun == backup.moment or not chosen):
         return Plan((*steps, *_last(container, found, begun)))
-    if found and _mark(found) == [name, backup.moment, "done"] and not replace:
+    if found and mark_words(found) == [name, backup.moment, "done"] and not replace:
         return Plan(tuple(steps), reason=f"restored from the backup {backup.moment} already")
     if found and not replace:
         raise _there(f"container {name}", container.on)
-    if found:
-        steps.append(_retirement(found, here.instances, today))
-    if half_name(name) in here.instances:
-        write = RestoreWrite("delete", half_name(name))
-        steps.append(Step("delete", f"container {write.name}", write, "half of an earlier import"))
+    last = [_retirement(found, here.instances, today)] if found else []
     for part in backup.volumes:
-        steps += _volume(container, backup, part, room, replace=replace, today=today)
-    said = f"from the backup {backup.moment} of {backup.host}, kept on {keeper}"
-    steps.append(_import(f"container {name}", backup.instance, said))
-    return Plan((*steps, *_last(container, {}, backup.moment)))
+        first, then = _volume(container, backup, part, room, replace=replace, today=today)
+        steps += first
+        last += then
+    imported = here.instances.get(half)
+    whole = mark_words(imported) == restored_mark(name, backup.moment).split()
+    if imported and not whole:
+        steps.append(_deletion("container", half))
+    what = f"container {name}"
+    if not whole:
+        said = f"from the backup {backup.moment} of {backup.host}, kept on {keeper}"
+        steps.append(_import(what, backup.instance, said, name, half, wait=bool(last)))
+    if whole or last:
+        last.append(_placing(what, backup.instance, name, half))
+    return Plan((*steps, *last, *_last(container, {}, backup.moment)))
 
 
 def see_that_it_can_be(
@@ -91,7 +111,7 @@ def see_that_it_can_be(
     here: LxdFacts,
     others: Mapping[str, LxdFacts],
     *,
-    replace: bool,
+    declared: Collection[str],
 ) -> None:
     """See that nothing stands in the way of a restore, before anything is done.
 
@@ -99,20 +119,28 @@ def see_that_it_can_be(
         host: the LXD host that it is restored to.
         here: what was read of LXD there.
         others: what was read of the other LXD hosts, by name.
+        declared: the names of all containers of the inventory.
 
-    Raises :class:`FleetError` with all that it lacks there, or naming where it is as well.
+    Raises :class:`FleetError` with all that it lacks there, or naming where it is as well: stopped
+    as it may be, the next provision would start it.
     """
-    for name, lxd in others.items():
-        instance = lxd.instances.get(container.name)
-        running = instance and instance.get("status") != "Stopped"
-        if instance and (running or not replace):
-            how = "runs" if running else "is stopped"
+    name = container.name
+    for other, lxd in others.items():
+        if instance := lxd.instances.get(name):
+            how = "is stopped" if instance.get("status") == "Stopped" else "runs"
             raise FleetError(
-                f"it {how} on {name}: two machines would have its addresses and its MACs",
-                where=container.name,
-                remedy=f"stop it and rename it there (lxc stop {container.name}; lxc rename "
-                f"{container.name} {container.name}-old), or restore it on {name}",
+                f"it {how} on {other}: two machines would have its addresses and its MACs",
+                where=name,
+                remedy=f"delete it there (lxc delete --force {name}), have it come over as it is "
+                f"(provision.py --move {name}, where {host.name} is declared for it), or restore "
+                f"it on {other} (--to {other} --replace)",
             )
+    if taken := halves_of(name, declared):
+        raise FleetError(
+            f"container {taken[0]} is declared, which is what an import of {name} is called",
+            where=name,
+            remedy="give that container another name",
+        )
     lacking = [f"profile {p}" for p in backup.profiles if p not in here.profiles]
     pools = dict.fromkeys(part.pool for part in backup.parts)
     lacking += [f"storage pool {pool}" for pool in pools if pool not in here.pools]
@@ -121,30 +149,9 @@ def see_that_it_can_be(
     if lacking:
         raise FleetError(
             f"{host.name} has no {', '.join(lacking)}, which the container needs",
-            where=container.name,
+            where=name,
             remedy=f"provision.py --limit {host.name} brings what is declared there",
         )
-
-
-def half_name(name: str) -> str:
-    """What an import is called until it is whole."""
-    return f"{name[: 63 - len(_UNDER_WAY)]}{_UNDER_WAY}"
-
-
-def begun_from(container: str, here: LxdFacts) -> str:
-    """The backup that an earlier run has begun to restore a container from; "" for none."""
-    mark = _mark(here.instances.get(container))
-    return mark[1] if mark[:1] == [container] and mark[2:] == ["begun"] else ""
-
-
-def restored_mark(container: str, moment: str, *, done: bool = False) -> str:
-    """What an instance that was restored remembers."""
-    return f"{container} {moment} {'done' if done else 'begun'}"
-
-
-def volume_mark(container: str, moment: str) -> str:
-    """What a volume that was restored remembers until its container is up."""
-    return f"{container} {moment}"
 
 
 def _there(what: str, host: str) -> FleetError:
@@ -160,7 +167,7 @@ def _retirement(
     instance: Json, taken: Collection[str], today: date, kept: str = ""
 ) -> Step[RestoreWrite]:
     name = str(instance["name"])
-    new = kept or free_name(name, taken, today, why=_REPLACED)
+    new = kept or free_name(name, taken, today, why=REPLACED)
     write = RestoreWrite("retire", name, rename=new)
     diff = f"--- container {name}\n+++ container {new}"
     return Step("rename", f"container {name}", write, f"stopped, kept as {new}", diff)
@@ -171,14 +178,27 @@ def _half_kept(name: str, here: LxdFacts) -> Iterator[Step[RestoreWrite]]:
     their LXD host, with the MACs of the restored one."""
     for other, instance in here.instances.items():
         config = instance.get("config") or {}
-        ours = other.startswith(name) and _KEPT.fullmatch(other[len(name) :])
-        if not ours or instance.get("status") != "Stopped":
+        if not is_kept(name, other) or instance.get("status") != "Stopped":
             continue
         if (
             any(key.endswith(".hwaddr") for key in config)
             or config.get("boot.autostart") != "false"
         ):
             yield _retirement(instance, here.instances, date.min, kept=other)
+
+
+def _other_halves(
+    name: str, backup: StoredBackup, here: LxdFacts, room: LxdRoom
+) -> Iterator[Step[RestoreWrite]]:
+    """Imports of other backups that nobody goes on with."""
+    for half in halves_of(name, here.instances):
+        if half != half_name(name, backup.moment):
+            yield _deletion("container", half)
+    for part in backup.volumes:
+        names = [volume for pool, volume in room.volumes if pool == part.pool]
+        for half in halves_of(part.volume, names):
+            if half != half_name(part.volume, backup.moment):
+                yield _deletion("volume", half, part)
 
 
 def _volume(
@@ -189,30 +209,82 @@ def _volume(
     *,
     replace: bool,
     today: date,
-) -> Iterator[Step[RestoreWrite]]:
-    """The steps of one volume; none where an earlier run has brought it and did not end."""
+) -> tuple[list[Step[RestoreWrite]], list[Step[RestoreWrite]]]:
+    """The steps of one volume before the container's import, and after it; none where it is there
+    already, by an earlier run that did not end or by the restore of one that shares it.
+
+    The import of a container needs each of its volumes to be there, be it the one of before.
+    """
     what = f"volume {part.pool}/{part.volume}"
     found = room.volumes.get((part.pool, part.volume))
-    mark = str(((found or {}).get("config") or {}).get(RESTORED, ""))
-    if mark == volume_mark(container.name, backup.moment):
-        return
+    users = _others_that_use(found, container.name)
+    if found and _is_brought(found, container.name, backup, users):
+        return [], []
+    if found and users:
+        raise FleetError(
+            f"{what} on {container.on} is shared: {', '.join(users)} uses it too, and it is not "
+            "replaced under it",
+            where=container.name,
+            remedy=f"take it from there first (lxc storage volume detach {part.pool} "
+            f"{part.volume} {users[0]}), restore, then attach it again",
+        )
     if found and not replace:
         raise _there(what, container.on)
+    half = half_name(part.volume, backup.moment)
+    imported = room.volumes.get((part.pool, half))
+    whole = mark_words(imported) == volume_mark(container.name, backup).split()
+    first, last = [], []
+    if imported and not whole:
+        first.append(_deletion("volume", half, part))
+    if not whole:
+        said = f"from the backup {backup.moment}"
+        first.append(_import(what, part, said, part.volume, half, wait=bool(found)))
     if found:
         taken = [name for pool, name in room.volumes if pool == part.pool]
-        new = free_name(part.volume, taken, today, why=_REPLACED)
+        new = free_name(part.volume, taken, today, why=REPLACED)
         write = RestoreWrite("keep", part.volume, part, rename=new)
-        yield Step("rename", what, write, f"kept as {new}", f"--- {what}\n+++ {part.pool}/{new}")
-    if (part.pool, half_name(part.volume)) in room.volumes:
-        write = RestoreWrite("delete", half_name(part.volume), part)
-        detail = "half of an earlier import"
-        yield Step("delete", f"volume {part.pool}/{write.name}", write, detail)
-    yield _import(what, part, f"from the backup {backup.moment}")
+        diff = f"--- {what}\n+++ {part.pool}/{new}"
+        last.append(Step("rename", what, write, f"kept as {new}", diff))
+    if found or whole:
+        (last if found else first).append(_placing(what, part, part.volume, half))
+    return first, last
 
 
-def _import(what: str, part: Part, said: str) -> Step[RestoreWrite]:
-    write = RestoreWrite("import", part.volume, part)
+def _others_that_use(volume: Json | None, name: str) -> list[str]:
+    """The instances that use a volume, but for a container and what a restore has made of it."""
+    paths = [str(path).split("?")[0] for path in (volume or {}).get("used_by") or ()]
+    users = [path.rsplit("/", 1)[1] for path in paths if path.startswith("/1.0/instances/")]
+    return [
+        user for user in users
+        if user != name and not is_kept(name, user) and not halves_of(name, [user])
+    ]  # fmt: skip
+
+
+def _is_brought(volume: Json, name: str, backup: StoredBackup, users: Collection[str]) -> bool:
+    """Whether a volume came from this backup by a run that did not end, or from that moment and
+    host with another container that shares it and has it still."""
+    by, *of = mark_words(volume) or [""]
+    if of[:2] != [backup.moment, backup.host]:
+        return False
+    begun = of[2:] != ["done"]
+    return begun if by == name else begun or by in users
+
+
+def _deletion(kind: str, half: str, part: Part | None = None) -> Step[RestoreWrite]:
+    what = f"{kind} {part.pool}/{half}" if part else f"{kind} {half}"
+    return Step("delete", what, RestoreWrite("delete", half, part), "half of an earlier import")
+
+
+def _import(
+    what: str, part: Part, said: str, name: str, half: str, *, wait: bool
+) -> Step[RestoreWrite]:
+    write = RestoreWrite("import", name, part, half=half, wait=wait)
     return Step("restore", what, write, f"{said}, {in_words(part.bytes)}", f"+{what}")
+
+
+def _placing(what: str, part: Part, name: str, half: str) -> Step[RestoreWrite]:
+    write = RestoreWrite("place", name, part, half=half)
+    return Step("place", what, write, f"what was imported as {half}")
 
 
 def _last(container: Container, found: Json, moment: str) -> Sequence[Step[RestoreWrite]]:
@@ -226,7 +298,3 @@ def _last(container: Container, found: Json, moment: str) -> Sequence[Step[Resto
         detail = f"an earlier run restored it from {moment} and did not end"
         return (Step("prove", what, write, detail),)
     return (Step("start", what, RestoreWrite("start", container.name), "and prove it"),)
-
-
-def _mark(instance: Json | None) -> list[str]:
-    return str(((instance or {}).get("config") or {}).get(RESTORED, "")).split()

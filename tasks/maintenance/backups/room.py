@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from nornir.core.inventory import Host
@@ -14,10 +15,12 @@ from tasks.errors import FleetError, LxdError
 from tasks.facts.host import LEAST_FREE
 from tasks.maintenance.backups.stored import Part
 from tasks.onhost import on_host
+from tasks.run import Run
 from tasks.transport import shell_of
 
-#: Seconds to count the files of a container and its volumes.
+#: Seconds to count the files of a container and its volumes, and without counting any.
 DEADLINE = 600.0
+QUICK_DEADLINE = 90.0
 _FOLDERS = {"snap": "/var/snap/lxd/common/lxd", "deb": "/var/lib/lxd"}
 
 
@@ -46,7 +49,8 @@ def read_room(host: Host, facts: LxdFacts, questions: Sequence[str]) -> LxdRoom:
     pid = str((facts.server.get("environment") or {}).get("server_pid", ""))
     folder = _FOLDERS[facts.package or "deb"]
     script = on_host("lxd_room", pid, folder, *questions)
-    done = shell_of(host).run(script, deadline=DEADLINE).check(host.name, "reading LXD's room")
+    deadline = DEADLINE if "size" in questions else QUICK_DEADLINE
+    done = shell_of(host).run(script, deadline=deadline).check(host.name, "reading LXD's room")
     try:
         return parse_room(done.text)
     except (ValueError, IndexError, KeyError, TypeError):
@@ -98,17 +102,57 @@ def see_that_lxd_can(host: str, lxd: LxdFacts, parts: Sequence[Part], *, take_in
 
 
 def see_room_for_export(
-    host: str, room: LxdRoom, parts: Sequence[Part], *, to: str, place: str, free: int
-) -> None:
-    """See that a backup fits, before anything is written.
+    host: str,
+    room: LxdRoom,
+    parts: Sequence[Part],
+    *,
+    to: str,
+    place: str,
+    free: int,
+    promised: Mapping[str, int] = {},
+) -> dict[str, int]:
+    """See that a backup fits, before anything is written; the bytes that it needs, by machine.
 
     LXD makes one export after the other in its own folder on ``host``; all of them are kept on
     ``to``. How far they compress is not known before, so it is counted as if not at all.
-    Raises :class:`FleetError`.
+    ``promised`` are the bytes that others at work are to get, by machine: they are taken to be on
+    the same file system. Raises :class:`FleetError`.
     """
-    largest = max(part.size for part in parts)
-    _see(host, room.folder, room.free, largest, "LXD makes the export there first")
-    _see(to, place, free, sum(part.size for part in parts), "backups are kept there")
+    largest, all_of_it = max(part.size for part in parts), sum(part.size for part in parts)
+    why = "LXD makes the export there first"
+    _see(host, room.folder, room.free, largest, why, promised=promised.get(host, 0))
+    why = "backups are kept there"
+    _see(to, place, free, all_of_it, why, promised=promised.get(to, 0))
+    return {host: largest, to: all_of_it}
+
+
+@contextmanager
+def promised_room(
+    run: Run, look: Callable[[Mapping[str, int]], Mapping[str, int]]
+) -> Iterator[Callable[[str, int], None]]:
+    """Have room promised to what is done within, so that no two are told of the same free bytes.
+
+    Arguments:
+        look: gets the bytes that are promised to others, by machine, sees that what is free beside
+            them is enough, and returns what is needed. Nothing is promised or given back meanwhile.
+
+    Yields what is called with a machine and the bytes that have been written there.
+    """
+    with run.promising:
+        left = dict(look(dict(run.promised)))
+        for machine, size in left.items():
+            run.promised[machine] = run.promised.get(machine, 0) + size
+
+    def give_back(machine: str, size: int) -> None:
+        with run.promising:
+            run.promised[machine] -= size
+            left[machine] -= size
+
+    try:
+        yield give_back
+    finally:
+        for machine, size in tuple(left.items()):
+            give_back(machine, size)
 
 
 def see_room_for_import(host: str, room: LxdRoom, parts: Sequence[Part], lxd: LxdFacts) -> None:
@@ -132,12 +176,13 @@ def in_words(size: int) -> str:
     return f"{size} bytes"
 
 
-def _see(host: str, place: str, free: int, needed: int, why: str) -> None:
+def _see(host: str, place: str, free: int, needed: int, why: str, *, promised: int = 0) -> None:
     wanted = needed + LEAST_FREE
-    if free < wanted:
+    if free - promised < wanted:
+        others = f", {promised} of them for what is at work besides" if promised else ""
         raise FleetError(
             f"no room in {place}: {why}, {wanted} bytes are needed ({in_words(wanted)}), {free} "
-            f"are free ({in_words(free)})",
+            f"are free ({in_words(free)}){others}",
             where=host,
             remedy="make room there, then run again",
         )

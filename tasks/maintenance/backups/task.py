@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -15,10 +16,17 @@ from tasks.facts.lxd import lxd_facts_of
 from tasks.intent.maintenance import Backup
 from tasks.intent.model import Container
 from tasks.maintenance.backups.plan import BackupWrite, created, export_path, plan_backup
-from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_export, see_that_lxd_can
+from tasks.maintenance.backups.room import (
+    LxdRoom,
+    promised_room,
+    read_room,
+    see_room_for_export,
+    see_that_lxd_can,
+)
 from tasks.maintenance.backups.store import Store, Stored
 from tasks.maintenance.backups.stored import (
     INSTANCE_ID,
+    Part,
     StoredBackup,
     custom_volumes,
     disks_left_out,
@@ -80,6 +88,7 @@ class _Backup:
     """One backup on its way."""
 
     def __init__(self, host: Host, container: Container, rule: Backup, keeper: Host) -> None:
+        self.run = run_of(host)
         self.host = host
         self.container = container
         self.rule = rule
@@ -87,7 +96,6 @@ class _Backup:
         self.moment = moment_name(datetime.now(timezone.utc))
         self.whole = StoredBackup(container.name, self.moment, host.name, "stopped")
         self.room = LxdRoom()
-        self.halves = False
 
     def plan(self, fresh: bool) -> Plan[BackupWrite]:
         """Look at what is kept and, where this one is not among it, at what is to be exported."""
@@ -112,9 +120,8 @@ class _Backup:
             instance_id=str((instance.get("config") or {}).get(INSTANCE_ID, "")),
             parts=parts,
         )
-        self.halves = bool(stored.halves)
-        if not self.halves:  # what they take is free once they are removed
-            self._see_room(stored)
+        if not stored.halves:  # what they take is free once they are removed
+            self._see_room(self.room, stored)
         notes = [f"its files are those {self.whole.state}"] * (self.whole.state != "stopped")
         if left := disks_left_out(instance):
             notes.append(f"not in it: {', '.join(left)}, which is of the LXD host itself")
@@ -142,12 +149,8 @@ class _Backup:
             if step.write.action == "clear":
                 self._clear(step.write.path)
         try:
-            if self.halves:
-                self.room = read_room(self.host, lxd_facts_of(self.host), ())
-                self._see_room(self.store.look())
-            parts = tuple(
-                self.store.fetch(self.moment, part, self.host) for part in self.whole.parts
-            )
+            with promised_room(self.run, self._look_for_room) as written:
+                parts = tuple(self._fetched(part, written) for part in self.whole.parts)
         except FleetError:
             with suppress(FleetError):  # what is half takes room until the next run
                 self.store.drop(self.moment)
@@ -163,14 +166,27 @@ class _Backup:
             ),
         )
 
-    def _see_room(self, stored: Stored) -> None:
-        see_room_for_export(
+    def _fetched(self, part: Part, written: Callable[[str, int], None]) -> Part:
+        measured = self.store.fetch(self.moment, part, self.host)
+        written(self.rule.to, part.size)
+        return measured
+
+    def _look_for_room(self, promised: Mapping[str, int]) -> dict[str, int]:
+        """Others may have taken since what was free when it was planned."""
+        room = read_room(self.host, lxd_facts_of(self.host), ())
+        return self._see_room(room, self.store.look(), promised)
+
+    def _see_room(
+        self, room: LxdRoom, stored: Stored, promised: Mapping[str, int] = {}
+    ) -> dict[str, int]:
+        return see_room_for_export(
             self.host.name,
-            self.room,
+            room,
             self.whole.parts,
             to=self.rule.to,
             place=stored.folder,
             free=stored.free,
+            promised=promised,
         )
 
     def _clear(self, path: str) -> None:
