@@ -333,7 +333,7 @@ def test_a_service_that_an_upgrade_breaks_keeps_its_pair_from_it(
     assert statuses(report)["rep-1"] == [("upgrade", "changed"), ("health", "failed")]
     assert statuses(report)["rep-2"] == [("upgrade", "skipped")]
     assert (
-        report.hosts["rep-2"].phases[0]["message"].startswith("rep-1 of its group pair is not well")
+        report.hosts["rep-2"].phases[0]["message"].startswith("rep-1 of its group pair has failed")
     )
     assert machines["rep-2"].version("rep-service") == "1.0"
     assert report.exit_status() == 1

@@ -16,7 +16,7 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import FleetError, UsageError
-from tasks.intent.maintenance import Maintenance
+from tasks.intent.maintenance import Backup, Maintenance
 from tasks.intent.model import Container, LxdHost
 from tasks.intent.windows import Calendar, freeze_of, window_of
 from tasks.maintenance import gate
@@ -189,20 +189,24 @@ class TestPairs:
             pair.fails = (name,)
             report = pair.run("upgrade", workers=3)
             other = "e" if name == "b" else "b"
-            said = f"{name} of its group pair is not well: left alone"
+            said = f"{name} of its group pair has failed or is down: left alone"
             assert booked(report, "upgrade")[other] == said
             pair.fails = ()
 
     def test_the_other_alone_is_left_alone_until_it_has_ended(self, pair: Fleet) -> None:
         pair.upgrading = ("b",)
         report = pair.run("upgrade", limit=["e"])
-        assert booked(report, "upgrade") == {"e": "b of its group pair is not well: left alone"}
+        assert booked(report, "upgrade") == {
+            "e": "b of its group pair has failed or is down: left alone"
+        }
         assert pair.begun == []
 
     def test_one_whose_partner_is_down_on_a_host_that_is_not_selected(self, pair: Fleet) -> None:
         pair.stopped = ("e",)
         report = pair.run("upgrade", limit=["b"])
-        assert booked(report, "upgrade") == {"b": "e of its group pair is not well: left alone"}
+        assert booked(report, "upgrade") == {
+            "b": "e of its group pair has failed or is down: left alone"
+        }
 
     def test_an_lxd_host_that_fails_keeps_the_partners_of_what_it_carries_from_it(
         self, pair: Fleet
@@ -211,7 +215,7 @@ class TestPairs:
         StateFolder(pair.folder).remember_undone({"upgrade": [HOST]})
         report = pair.run("upgrade")
         assert booked(report, "upgrade")[HOST] == "failed"
-        said = f"{HOST} of its group pair is not well: left alone"
+        said = f"{HOST} of its group pair has failed or is down: left alone"
         assert booked(report, "upgrade")["e"] == said
 
 
@@ -382,7 +386,7 @@ def test_those_whose_partner_failed_are_left_alone_and_not_put_before_it(fleet: 
     fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
     fleet.fails = ("b",)
     report = fleet.run("upgrade")
-    assert booked(report, "upgrade")["c"] == "b of its group pair is not well: left alone"
+    assert booked(report, "upgrade")["c"] == "b of its group pair has failed or is down: left alone"
     assert fleet.undone == {}
 
     # neither one that its window had left before the other failed
@@ -402,7 +406,7 @@ def test_whoever_has_the_work_of_a_partner_that_is_down_is_only_read(
     fleet.stopped = ("b",)
     report = fleet.run("upgrade", "health", limit=limit)
     assert [job for job in fleet.begun if job.endswith(" c")] == ["health c"]
-    assert booked(report, "upgrade")["c"] == "b of its group pair is not well: left alone"
+    assert booked(report, "upgrade")["c"] == "b of its group pair has failed or is down: left alone"
     assert fleet.undone == {}
     down = fleet.machines[2]
     assert isinstance(down, Container)
@@ -420,7 +424,7 @@ def test_a_host_is_not_interrupted_where_it_carries_one_whose_partner_is_not_wel
     setattr(fleet, trouble, ("b",))
     report = fleet.run("upgrade", "reboot")
     assert booked(report, "upgrade")[HOST] == "ok"
-    assert booked(report, "reboot")[HOST] == "b of its group pair is not well: left alone"
+    assert booked(report, "reboot")[HOST] == "b of its group pair has failed or is down: left alone"
     assert fleet.undone == {}
     setattr(fleet, trouble, ())
     assert booked(fleet.run("upgrade", "reboot"), "reboot")[HOST] == "ok"
@@ -480,6 +484,7 @@ def test_a_time_zone_that_is_unknown_here_is_said_before_anything_is_contacted(
 
 
 def test_a_job_that_concerns_no_service_is_done_to_containers_that_do_not_run(fleet: Fleet) -> None:
+    fleet.declare(maintenance=Maintenance(backup=Backup("sidn-demo-01")))
     fleet.stopped = ("a",)
     report = fleet.run("backup", "upgrade", limit=("a", "b"))
     stopped = f"it is stopped on {HOST}"
@@ -494,12 +499,23 @@ def test_a_job_that_concerns_no_service_is_done_to_containers_that_do_not_run(fl
 
 
 def test_and_to_one_whose_partner_is_not_well_but_no_other_job_is(fleet: Fleet) -> None:
-    fleet.declare(apart="pair")
+    fleet.declare(apart="pair", maintenance=Maintenance(backup=Backup("sidn-demo-01")))
     fleet.machines[0] = replace(fleet.machines[0], apart=None)
     fleet.stopped = ("a",)
     report = fleet.run("backup", "upgrade", limit=("a", "b"))
     assert booked(report, "backup") == {"a": "ok", "b": "ok"}
-    assert booked(report, "upgrade")["b"] == "a of its group pair is not well: left alone"
+    assert booked(report, "upgrade")["b"] == "a of its group pair has failed or is down: left alone"
+
+
+def test_a_job_that_would_do_nothing_is_wrong_usage(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretended = replace(JOBS["restore"], kinds=frozenset({"container"}))
+    monkeypatch.setitem(JOBS, "restore", pretended)
+    with pytest.raises(UsageError, match="backup: no selected container says where"):
+        fleet.run("backup", limit=("a", "b"))
+    with pytest.raises(UsageError, match="restore is for containers, and none is selected"):
+        fleet.run("restore", limit=(HOST,))
 
 
 def test_what_is_done_by_hand_is_alone_of_chosen_machines_and_at_any_time(fleet: Fleet) -> None:

@@ -135,7 +135,7 @@ def test_too_long_ago_it_is_not_gone_back_by_itself(fleet: Fleet) -> None:
     snapshot = "fleet-upgrade-20261101T030000Z"
     fleet.ten.sh(
         host,
-        f"lxc config set {name} {UPGRADING} '{name} 0123 20261101T030000Z'; lxc stop {name}; "
+        f"lxc config set {name} {UPGRADING} '{name} 20261101T030000Z -'; lxc stop {name}; "
         f"lxc snapshot {name} {snapshot}; lxc start {name}",
     )
     report = fleet.maintain("upgrade", "--limit", name)

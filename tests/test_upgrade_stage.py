@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tasks.actual import LxdFacts
-from tasks.maintenance.upgrade.packages import digest_of, is_interrupted, simulated
+from tasks.maintenance.upgrade.packages import is_interrupted, simulated, versions_of
 from tasks.maintenance.upgrade.snapshot import driver_of
 from tasks.maintenance.upgrade.stage import (
     REFUSED,
@@ -50,12 +50,16 @@ def test_the_driver_of_the_root_disk(case: dict[str, Any]) -> None:
 
 def test_versions_that_went_wrong_are_told_from_others() -> None:
     plan, other = simulated(FORESEEN), simulated(FORESEEN.replace("2.0", "2.1"))
-    instance = {"name": "web", "config": remembering(REFUSED, "web", digest_of(plan))}
+    instance = {"name": "web", "config": remembering(REFUSED, "web", *versions_of(plan))}
     lines = simulated("".join(reversed(FORESEEN.splitlines(keepends=True))))
-    assert was_refused(instance, digest_of(lines))  # in whatever order apt tells them
-    assert not was_refused(instance, digest_of(other))
-    assert not was_refused({**instance, "name": "copy"}, digest_of(plan))
-    assert not was_refused({"name": "web", "config": {}}, "")
+    assert versions_of(plan) == ("app=2.0", "lib=2")
+    assert was_refused(instance, versions_of(lines))  # in whatever order apt tells them
+    more = simulated(FORESEEN + "Inst new (1 rep [all])\nRemv old [3]\n")
+    assert versions_of(more) == ("app=2.0", "lib=2", "new=1", "old=")
+    assert was_refused(instance, versions_of(more))  # whatever else there is
+    assert not was_refused(instance, versions_of(other))
+    assert not was_refused({**instance, "name": "copy"}, versions_of(plan))
+    assert not was_refused({"name": "web", "config": {}}, ())
 
 
 def test_what_an_earlier_dpkg_left_is_no_reason_to_be_well_before() -> None:

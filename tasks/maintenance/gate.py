@@ -68,7 +68,7 @@ class Gate:
         for group in apart:
             others = [other for other in self._broken.get(group or "", []) if other != name]
             if others:
-                return f"{others[0]} of its group {group} is not well: left alone"
+                return f"{others[0]} of its group {group} has failed or is down: left alone"
         return ""
 
     def _break(self, apart: str | None, name: str) -> None:

@@ -26,7 +26,7 @@ from tasks.maintenance.visit import skip_late, visit
 from tasks.maintenance.workable import Workable
 from tasks.outcome import Record, failure, record, result_of
 from tasks.report import Report
-from tasks.run import run_of
+from tasks.run import Run, run_of
 from tasks.transport import lock_host
 from tasks.walk import NOTHING_TO_DO, Leg, walk
 from tasks.waves import in_waves
@@ -88,6 +88,7 @@ def maintain(
     by_hand = next((name for name, job in wanted.items() if job.by_hand), "")
     if by_hand and run.selected == frozenset(run.intent.names()):
         raise UsageError(f"{by_hand} is for chosen machines", remedy="say which: --limit SELECTOR")
+    _see_it_can_be_done(run, wanted, by_hand)
     now = now or bool(by_hand)
     if not now and any(job.changes for job in wanted.values()):
         for name in run.selected:
@@ -95,6 +96,23 @@ def maintain(
     gate = Gate(run.intent, now=now, time_limit=time_limit)
     with run.state.lock():
         return _Maintenance(nr, wanted, gate, workers, on_result).run()
+
+
+def _see_it_can_be_done(run: Run, jobs: Mapping[str, Job], by_hand: str) -> None:
+    """Raise :class:`UsageError` for a job that would do nothing to any selected machine, and that
+    nobody would notice."""
+    machines = [run.intent.machine(name) for name in run.selected]
+    if by_hand and not any(machine.kind in jobs[by_hand].kinds for machine in machines):
+        raise UsageError(
+            f"{by_hand} is for containers, and none is selected",
+            remedy="those on an LXD host are: --limit on=HOST",
+        )
+    containers = [machine for machine in machines if machine.kind == "container"]
+    if BACKUP in jobs and containers and not any(c.maintenance.backup for c in containers):
+        raise UsageError(
+            f"{BACKUP}: no selected container says where it is backed up to",
+            remedy="declare maintenance: backup: {to: MACHINE}",
+        )
 
 
 class _Maintenance:
@@ -150,7 +168,8 @@ class _Maintenance:
 
     def _turns(self) -> None:
         self._read_partners()
-        machines = self._machines_left()
+        kinds = {kind for job in self.jobs.values() for kind in job.kinds}
+        machines = [n for n in self._machines_left() if self.intent.machine(n).kind in kinds]
         containers = [self.intent.containers[n] for n in machines if n in self.intent.containers]
         self.unfinished = {c.name for c in containers if self.workable.is_unfinished(c)}
         turns = turns_of(

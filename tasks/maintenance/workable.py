@@ -45,6 +45,14 @@ class Workable:
         """As :func:`why_not`; an upgrade is finished also where one that was killed has left its
         container stopped."""
         reason = why_not(container, facts)
+        elsewhere = [
+            name
+            for name, other in self.run.facts.items()
+            if name != container.on and container.name in other.lxd.instances
+        ]
+        if reason and elsewhere and container.name not in facts.lxd.instances:
+            where = f"it is on {elsewhere[0]}, declared on {container.on}"
+            reason = f"{where}: correct its on, or provision.py --move"
         return "" if self.finishing and self.is_unfinished(container) else reason
 
     def is_down(self, container: Container) -> bool:

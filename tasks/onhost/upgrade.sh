@@ -32,10 +32,11 @@ for name; do
 done >"$preferences"
 [ ! -f /etc/apt/preferences ] || cat /etc/apt/preferences >>"$preferences"
 
-# Fails with apt's own words, or with all that was said where there are none.
+# Fails with apt's own words and what stands beside them, as what a package's script said; or with
+# all that was said where there are none.
 fail() {
     echo "$1:" >&2
-    grep -E '^(E|W|Err|dpkg|Errors)[ :]' "$said" >&2 || cat "$said" >&2
+    grep -E -B 2 -A 1 '^(E|W|Err|dpkg|Errors)[ :]' "$said" >&2 || cat "$said" >&2
     exit 1
 }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ _INTERRUPTED = "# interrupted"
 #: The script's last line. Without it some of what it said is lost, as LXD 5.0 does to an exec now
 #: and then, and nothing follows from the rest.
 _END = "# end"
+_PACKAGE = "package "
 _WHAT, _REMEDY = "the upgrade of packages", "mend it there and run again"
 
 
@@ -66,7 +66,7 @@ def foreseen(host: Host, mode: Literal["dry", "look"], rules: Maintenance) -> Pl
     if mode == "dry":
         if plan.changed:
             return Plan(plan.steps, notes=(PRESENT_LISTS,))
-        return Plan(reason=f"{plan.reason}, {PRESENT_LISTS}")
+        return Plan(reason=plan.reason, notes=(PRESENT_LISTS,))
     return plan
 
 
@@ -118,10 +118,15 @@ def is_interrupted(plan: Plan[None]) -> bool:
     return any(step.action == CONFIGURE for step in plan.steps)
 
 
-def digest_of(plan: Plan[None]) -> str:
-    """A short name for exactly these versions."""
-    steps = sorted(f"{step.action} {step.object} {step.detail}" for step in plan.steps)
-    return hashlib.sha256("\n".join(steps).encode()).hexdigest()[:16]
+def versions_of(plan: Plan[None]) -> tuple[str, ...]:
+    """What is there of each package after a plan, a word each: ``libc6=2.36-9``, ``telnet=``."""
+    packages = [step for step in plan.steps if step.object.startswith(_PACKAGE)]
+    return tuple(
+        sorted(
+            f"{step.object.removeprefix(_PACKAGE)}={_after(step.action, step.detail)}"
+            for step in packages
+        )
+    )
 
 
 def _see_it_is_whole(host: Host, done: Completed) -> None:
@@ -135,6 +140,10 @@ def _apt(host: Host, mode: Mode, rules: Maintenance) -> Completed:
     wait = str(int(rules.deadline * LOCK_SHARE))
     script = on_host("upgrade", mode, wait, rules.upgrade.kind, *rules.upgrade.hold)
     return shell_of(host).run(script, deadline=rules.deadline)
+
+
+def _after(action: str, detail: str) -> str:
+    return "" if action == "remove" else detail.rpartition(" -> ")[2]
 
 
 def _step(name: str, old: str | None, new: str | None) -> Step[None] | None:

@@ -66,6 +66,7 @@ class Service:
             raise DeadlineError(
                 f"{what} did not end within {command.seconds:g} s, and was ended",
                 where=self.container.name,
-                remedy="give it more (seconds), or see what it waits for",
+                remedy="give it more (seconds, of maintenance.drain or undrain), or see what it "
+                "waits for",
             )
         done.check(self.container.name, what)

@@ -22,15 +22,15 @@ from tasks.actual import Json
 from tasks.maintenance.snapshots import PREFIX, taken_at
 from tasks.ownership import CREATED_KEY
 
-#: The instance's name, the digest of the versions that it is upgraded to, when the snapshot is
-#: taken, as its name has it, and ``back`` once the container is as it was.
+#: The instance's name, when the snapshot is taken, as its name has it, ``back`` once the container
+#: is as it was (``-`` before), and the versions that it is upgraded to.
 UPGRADING = f"{CREATED_KEY}.upgrading"
-#: The instance's name, and the digest of versions that did not go well.
+#: The instance's name, and the versions that did not go well together.
 REFUSED = f"{CREATED_KEY}.upgrade-refused"
 #: How the snapshot is called while there may be a way back to go, and once that is decided.
 UNDER_WAY = f"{PREFIX}upgrade-"
 GOING_BACK = f"{PREFIX}restore-"
-BACK = "back"
+BACK, FORTH = "back", "-"
 #: A later run goes back only so far by itself: the container may have been in service since.
 NOT_LONGER_THAN = timedelta(hours=1)
 
@@ -45,14 +45,15 @@ def is_upgrading(instance: Json) -> bool:
     return bool(_remembered(instance, UPGRADING))
 
 
-def digest_under_way(instance: Json) -> str:
-    """The digest of the versions that an instance is upgraded to; empty where it is not."""
-    return next(iter(_remembered(instance, UPGRADING)), "")
+def versions_under_way(instance: Json) -> tuple[str, ...]:
+    """The versions that an instance is upgraded to; none where it is not."""
+    return tuple(_remembered(instance, UPGRADING)[2:])
 
 
-def was_refused(instance: Json, digest: str) -> bool:
-    """Whether these versions did not go well in this instance before."""
-    return _remembered(instance, REFUSED) == [digest]
+def was_refused(instance: Json, versions: Collection[str]) -> bool:
+    """Whether versions that did not go well in this instance before are all among these."""
+    refused = _remembered(instance, REFUSED)
+    return bool(refused) and set(refused) <= set(versions)
 
 
 def remembering(key: str, instance: str, *words: str) -> dict[str, str]:
@@ -67,7 +68,7 @@ def stamp_of(snapshot: str) -> str:
 
 def snapshot_under_way(instance: Json, snapshots: Collection[str]) -> str:
     """The snapshot of its upgrade that has not ended; empty where there is none."""
-    stamps = _remembered(instance, UPGRADING)[1:2]
+    stamps = _remembered(instance, UPGRADING)[:1]
     ours = {prefix + stamp for prefix in (UNDER_WAY, GOING_BACK) for stamp in stamps}
     return next((name for name in snapshots if name in ours), "")
 
@@ -80,7 +81,7 @@ def next_of(instance: Json, snapshot: str, now: datetime) -> Next:
         return "give its work again"
     if snapshot.startswith(UNDER_WAY):
         return "finish"
-    if BACK in _remembered(instance, UPGRADING)[2:]:
+    if BACK in _remembered(instance, UPGRADING)[1:2]:
         return "end"
     return "go back" if is_recent(snapshot, now) else "keep"
 

@@ -21,21 +21,21 @@ from tasks.intent.model import Container
 from tasks.maintenance.snapshots import snapshot_name, snapshots_of
 from tasks.maintenance.upgrade.packages import (
     OutputLostError,
-    digest_of,
     foreseen,
     is_interrupted,
     see_it_ended_well,
     upgraded,
+    versions_of,
 )
 from tasks.maintenance.upgrade.service import Service
 from tasks.maintenance.upgrade.snapshot import COPYING, Snapshot, driver_of
 from tasks.maintenance.upgrade.stage import (
     BACK,
+    FORTH,
     REFUSED,
     UNDER_WAY,
     UPGRADING,
     Next,
-    digest_under_way,
     is_recent,
     is_upgrading,
     kept_name,
@@ -43,6 +43,7 @@ from tasks.maintenance.upgrade.stage import (
     remembering,
     snapshot_under_way,
     stamp_of,
+    versions_under_way,
     was_refused,
 )
 from tasks.outcome import Status, failure, record, result_of
@@ -82,7 +83,7 @@ class _Upgrade:
         self.lxd_host = run_of(task).hosts[container.on]
         self.service = Service(task.host, container)
         self.snapshot = Snapshot(run_of(task), container)
-        self.digest = ""
+        self.versions: tuple[str, ...] = ()
         self.plan: Plan[None] = Plan()
         self.begun = False
 
@@ -99,20 +100,21 @@ class _Upgrade:
         self.plan = foreseen(self.host, "look", self.rules)
         if not self.plan.changed:
             return
-        self.digest = digest_of(self.plan)
-        if was_refused(instance, self.digest):
+        self.versions = versions_of(self.plan)
+        if was_refused(instance, self.versions):
             raise FleetError(
-                "the same versions did not leave it well before, and are not tried again",
+                "versions that did not leave it well before are among those there are, and are not "
+                "tried again",
                 where=self.container.name,
-                remedy="hold them (maintenance: upgrade: hold), or have them tried again: "
-                f"lxc config unset {self.container.name} {REFUSED}",
+                remedy="hold them (maintenance: upgrade: hold), or have them tried again, on "
+                f"{self.container.on}: lxc config unset {self.container.name} {REFUSED}",
             )
         snapshot = self._prepare(driver_of(instance, facts) in COPYING)
         self._go_on(snapshot, taken_up=False)
 
     def _take_up(self, instance: Json) -> Next:
         """Do what an earlier upgrade has left to do, and return what that was."""
-        self.digest = digest_under_way(instance)
+        self.versions = versions_under_way(instance)
         snapshots = snapshots_of(self.lxd_host, self.container)
         snapshot = snapshot_under_way(instance, snapshots)
         what = next_of(instance, snapshot, datetime.now(timezone.utc))
@@ -131,8 +133,8 @@ class _Upgrade:
                 self._see_that_it_runs(instance)
                 self.service.drain()
                 self._go_on(snapshot, taken_up=True)
-                done = "the upgrade that an earlier run began is finished"
-                self.plan = replace(self.plan, notes=(*self.plan.notes, done))
+                done = Step("finish", "the upgrade that an earlier run began", None)
+                self.plan = replace(self.plan, steps=(done, *self.plan.steps))
         return what
 
     def _prepare(self, stopped: bool) -> str:
@@ -165,7 +167,7 @@ class _Upgrade:
             self.snapshot.drop(snapshot)
             self._give_its_work_again(instance)
         except FleetError as error:
-            self.begun = True
+            self.begun, self.plan = True, Plan()  # it is not as it was, and nothing is upgraded
             raise FleetError(
                 f"{_said(reason)}; and then {error.what}",
                 where=self.container.name,
@@ -235,22 +237,21 @@ class _Upgrade:
             f"{reason}; it is kept as it is, since an earlier run began the upgrade too long ago "
             f"to go back by itself: what was written since snapshot {name} would be lost",
             where=self.container.name,
-            remedy=f"mend it there, or: lxc restore {self.container.name} {name}; "
-            f"lxc config unset {self.container.name} {UPGRADING}",
+            remedy=f"mend it there, or on {self.container.on}: lxc restore {self.container.name} "
+            f"{name}; lxc config unset {self.container.name} {UPGRADING}",
         )
 
     def _end(self, snapshot: str, *, refused: bool = False, keep: bool = False) -> None:
         """Decide about the snapshot, and give it its work again."""
         if refused:
-            self.snapshot.remember(remembering(REFUSED, self.container.name, self.digest))
+            self.snapshot.remember(remembering(REFUSED, self.container.name, *self.versions))
         self.snapshot.end(snapshot, keep=keep or self.rules.snapshots is not None)
         self.service.undrain()
         self.snapshot.remember({}, forget=(UPGRADING,) if refused else (UPGRADING, REFUSED))
 
-    def _mark(self, snapshot: str, *words: str) -> None:
-        stamp = stamp_of(snapshot)
-        mark = remembering(UPGRADING, self.container.name, self.digest, stamp, *words)
-        self.snapshot.remember(mark)
+    def _mark(self, snapshot: str, state: str = FORTH) -> None:
+        words = (stamp_of(snapshot), state, *self.versions)
+        self.snapshot.remember(remembering(UPGRADING, self.container.name, *words))
 
 
 def _said(error: Exception) -> str:
