@@ -13,14 +13,13 @@ import yaml
 
 from tasks.actual import LxdFacts
 from tasks.containers.remembered import RESTORED
-from tasks.errors import FleetError, LxdError, UsageError
+from tasks.errors import FleetError, UsageError
 from tasks.intent.maintenance import Retention
 from tasks.intent.model import Bridge, Container, LxdHost, Ssh
 from tasks.maintenance import place_on
-from tasks.maintenance.backups import restore
 from tasks.maintenance.backups.marks import half_name, halves_of, with_own_volumes
 from tasks.maintenance.backups.plan import plan_backup
-from tasks.maintenance.backups.restoring import RestoreWrite, plan_restore, see_that_it_can_be
+from tasks.maintenance.backups.restoring import plan_restore, see_that_it_can_be
 from tasks.maintenance.backups.room import (
     LxdRoom,
     in_words,
@@ -41,7 +40,6 @@ from tasks.maintenance.backups.stored import (
     state_of,
 )
 from tasks.maintenance.moments import made_at, moment_name
-from tasks.plan import Plan, Step
 from tasks.run import run_of
 from tests.machines import container_of, fleet_of, host_of
 
@@ -306,48 +304,6 @@ def test_an_import_on_its_way_has_a_name_that_lxd_takes() -> None:
     assert len(set(long)) == 2
     assert [len(name) for name in long] == [63, 63]
     assert halves_of("x" * 62 + "y", long) == long[:1]
-
-
-def test_what_fails_once_the_one_before_went_names_it_with_the_steps_carried_out_by_a_fake(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Fake:
-        def __init__(self, *_: Any) -> None:
-            pass
-
-        def carry_out(self, write: RestoreWrite) -> None:
-            if write.action == failing:
-                raise LxdError("it is full", where="one", remedy="make room")
-
-    nr = fleet_of(tmp_path, host_of(), container_of("web-01", "192.0.2.1"))
-    container = run_of(nr).intent.containers["web-01"]
-    writes = [
-        RestoreWrite("import", "web-01", PARTS[0], half="half", wait=True),
-        RestoreWrite("retire", "web-01", rename="web-01-replaced-20261125"),
-        RestoreWrite("place", "web-01", PARTS[0], half="half"),
-        RestoreWrite("start", "web-01"),
-    ]
-    plan = Plan(tuple(Step(write.action, "it", write) for write in writes))
-    monkeypatch.setattr(restore, "Bringing", Fake)
-    monkeypatch.setattr(restore, "api_of", lambda _: None)
-    for name, value in (("_store", None), ("_backup", lambda _: (WHOLE, None))):
-        monkeypatch.setattr(restore._Restoring, name, value)
-    monkeypatch.setattr(restore._Restoring, "_verify", lambda *_: None)
-    monkeypatch.setattr(restore._Restoring, "plan", lambda *_: plan)
-    said = {}
-    for failing in ("import", "place", "start"):
-        restoring = restore._Restoring(
-            nr.inventory.hosts["web-01"], container, replace_it=True, moment=""
-        )
-        with pytest.raises(LxdError) as error:
-            restoring.apply(plan)
-        said[failing] = str(error.value)
-    assert said["import"] == "one: it is full; make room"
-    assert said["place"] == said["start"]
-    assert said["place"].startswith(
-        "one: it is full; make room; the one that was there is kept, stopped, as "
-        "web-01-replaced-20261125: run again, or bring that one back"
-    )
 
 
 def test_an_import_has_its_own_volume_again_when_that_of_before_was_renamed() -> None:
