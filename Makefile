@@ -42,13 +42,12 @@ wheels: setup
 lab-down: setup
 	$(RUN) -m tests.lab down
 
-# Two labs at once on two cores; LXD loses the output of an exec now and then.
 test: setup
-	$(RUN) -m pytest -n 2 --reruns 1
+	$(RUN) -m pytest -n 2 --second-try
 
 # What CI runs: of the tests that go through every moment of a kill, say, one each.
 check: setup
-	$(RUN) -m pytest -n 2 --reruns 1 --brief
+	$(RUN) -m pytest -n 2 --second-try --brief
 
 test-unit: setup
 	$(RUN) -m pytest -m "not lab and not vm"

@@ -12,7 +12,7 @@ from tests.lab import HOST_NAMES, Lab, why_not
 from tests.lab_files import write_lab_files
 from tests.object_fleet import ObjectFleet, lab_objects
 
-pytest_plugins = ["tests.side_by_side"]
+pytest_plugins = ["tests.side_by_side", "tests.second_try"]
 
 
 @pytest.fixture(scope="session")
