@@ -212,6 +212,7 @@ def test_a_container_and_its_volume_are_replaced_over_the_remote(site: BackupSit
     clear_kept(site)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", REPLACE_STAGES)
 def test_a_replacement_that_is_killed_is_finished_by_the_next(site: BackupSite, stage: str) -> None:
     site.over_ssh(DATA, "echo lost >>/srv/calls/log; sync")
