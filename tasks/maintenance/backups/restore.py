@@ -10,7 +10,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import LxdFacts
-from tasks.containers.holder import LATE_PROBE_DEADLINE, who_has_address_of
+from tasks.containers.holder import who_took_address_of
 from tasks.containers.restarting import UP_DEADLINE
 from tasks.errors import FleetError, ProofError, UsageError
 from tasks.facts.host import facts_or_none
@@ -224,7 +224,7 @@ class _Restoring:
         instance = here.instances.get(self.container.name, {})
         if instance.get("status") == "Running":
             return
-        if who_has_address_of(self.container, deadline=LATE_PROBE_DEADLINE):
+        if who_took_address_of(self.container):
             raise FleetError(
                 f"somebody answers at its address {self.container.ssh.hostname}: it may still run "
                 "on a host that is not reachable, or another machine has the address",
