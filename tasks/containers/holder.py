@@ -3,8 +3,6 @@ bootstrapped."""
 
 from __future__ import annotations
 
-import time
-
 import paramiko
 
 from tasks.actual import MachineFacts
@@ -16,10 +14,6 @@ from tasks.ssh.login import Answer, who_answers
 
 #: Seconds for a connection to an address that should be nobody's yet.
 PROBE_DEADLINE = 1.0
-#: Seconds in which somebody else may be taken for the one who had it until a moment ago: Linux goes
-#: on to use a neighbour that it knew for five seconds, and asks that one three times, before a new
-#: connection has it ask who has the address now (``delay_first_probe_time``, ``ucast_solicit``).
-LATE_DEADLINE = 12.0
 
 
 def who_has_address_of(container: Container) -> Answer | None:
@@ -28,17 +22,6 @@ def who_has_address_of(container: Container) -> Answer | None:
     if not ssh.hostname:
         return None
     return who_answers(ssh.hostname, ssh.port, deadline=PROBE_DEADLINE)
-
-
-def who_took_address_of(container: Container) -> Answer | None:
-    """The same of one that may have run a moment ago, over so many connections as it takes."""
-    until = time.monotonic() + LATE_DEADLINE
-    while container.ssh.hostname and time.monotonic() < until:
-        began = time.monotonic()
-        if answer := who_has_address_of(container):
-            return answer
-        time.sleep(max(0.0, PROBE_DEADLINE - (time.monotonic() - began)))
-    return None
 
 
 def see_that_it_is_free(

@@ -10,9 +10,9 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import LxdFacts
-from tasks.containers.holder import who_took_address_of
+from tasks.containers.holder import who_has_address_of
 from tasks.containers.restarting import UP_DEADLINE
-from tasks.errors import FleetError, ProofError, UsageError
+from tasks.errors import FleetError, ProofError, UnchangedError, UsageError
 from tasks.facts.host import facts_or_none
 from tasks.facts.lxd import lxd_facts_of
 from tasks.facts.machine import is_known, read_machine
@@ -31,9 +31,11 @@ from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.prove import not_as_declared
 from tasks.run import run_of
-from tasks.transport import exec_shell_of, ssh_shell_of
+from tasks.transport import exec_shell_of, shell_of, ssh_shell_of
 
 RESTORE = "restore"
+#: Seconds for asking who has an address.
+PING_DEADLINE = 15.0
 
 
 def place_on(nr: Nornir, host: str) -> None:
@@ -224,13 +226,23 @@ class _Restoring:
         instance = here.instances.get(self.container.name, {})
         if instance.get("status") == "Running":
             return
-        if who_took_address_of(self.container):
-            raise FleetError(
+        if who_has_address_of(self.container) or self._is_pinged():
+            raise UnchangedError(
                 f"somebody answers at its address {self.container.ssh.hostname}: it may still run "
                 "on a host that is not reachable, or another machine has the address",
                 where=self.container.name,
                 remedy="find that machine and stop it, then run again",
             )
+
+    def _is_pinged(self) -> bool:
+        """Whether somebody has its address in the network of the LXD host, which forgets first who
+        had it before: Linux would go on to believe that for a minute."""
+        address = self.container.ssh.hostname
+        if not address:
+            return False
+        forget = f"ip neighbour flush to {address} 2>/dev/null"
+        ask = f"{forget}; ping -c 1 -W 2 {address} >/dev/null 2>&1 && echo answered; :"
+        return bool(shell_of(self.target).run(ask, deadline=PING_DEADLINE).text.strip())
 
     def _verify(self, backup: StoredBackup, before: StoredBackup | None) -> None:
         damaged = self._store.damaged(backup)
