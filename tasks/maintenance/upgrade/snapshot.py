@@ -94,14 +94,13 @@ class Snapshot:
                 remedy=f"mend that, then run again, or: lxc restore {self._name} {snapshot}",
             ) from error
 
-    def end(self, snapshot: str, *, keep: bool) -> str:
-        """Let go of the snapshot, or keep it as one of ours like all others; its name then."""
+    def end(self, snapshot: str, *, keep: bool) -> None:
+        """Let go of the snapshot, or keep it as one of ours like all others."""
         path = f"{self._path}/snapshots/{snapshot}"
-        if not keep:
+        if keep:
+            self._api.post(path, {"name": kept_name(snapshot)})
+        else:
             self._api.delete(path, deadline=self._deadline)
-            return ""
-        self._api.post(path, {"name": kept_name(snapshot)})
-        return kept_name(snapshot)
 
     def _shut_down(self) -> None:
         """Stop it gracefully. One that is half down for too long is brought up again, hard."""
