@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,7 +26,7 @@ from tasks.intent.secret import hide
 from tasks.log import log_to
 from tasks.maintenance import maintain, place_on
 from tasks.maintenance.backups.restore import RESTORE
-from tasks.maintenance.jobs import chosen
+from tasks.maintenance.jobs import JOBS, chosen
 from tasks.options import (
     INSTALL_CRON,
     install_options,
@@ -48,7 +49,13 @@ from tasks.report import (
     write_private,
 )
 from tasks.run import Run, run_of
-from tasks.schedule import Entry, install_schedule, places_of_this_user, program_of
+from tasks.schedule import (
+    Entry,
+    install_schedule,
+    places_of_this_user,
+    program_of,
+    remove_schedule,
+)
 from tasks.state import default_state_folder
 from tasks.status import status
 from tasks.terminal.nested import show_nested
@@ -86,9 +93,14 @@ def maintain_command(argv: Sequence[str] | None = None) -> int:
     """``maintain.py``: regular upkeep, for cron; ``install-cron`` has cron call it."""
     words = sys.argv[1:] if argv is None else list(argv)
     if words[:1] == [INSTALL_CRON]:
-        installing = install_options().parse_args(words[1:])
+        installer = install_options()
+        installing = installer.parse_args(words[1:])
+        if installing.remove and (installing.jobs or installing.time_limit or installing.systemd):
+            installer.error("--remove needs no JOB, --time-limit or --systemd")
         return _guarded(False, lambda: _install(installing))
     parser = maintain_options()
+    if words and words[0] not in JOBS and get_close_matches(words[0], [INSTALL_CRON]):
+        parser.error(f"unknown job {words[0]}; did you mean {INSTALL_CRON}?")
     args = parser.parse_args(words)
     if INSTALL_CRON in args.jobs:
         parser.error(f"{INSTALL_CRON} is the first word, its options follow")
@@ -158,12 +170,16 @@ def _install(args: argparse.Namespace) -> int:
     needed = home and run.state.path == default_state_folder(name)
     entry = Entry(
         name,
-        args.schedule,
+        args.schedule or "",
         maintain_words(program, inventory, args.jobs, time_limit=args.time_limit),
         {"XDG_STATE_HOME": os.path.abspath(home)} if home and needed else {},  # noqa: PTH100
+        args.name,
     )
     places = places_of_this_user()
-    plan = install_schedule(entry, places, systemd=args.systemd, dry_run=args.dry_run)
+    if args.remove:
+        plan = remove_schedule(entry, places, dry_run=args.dry_run)
+    else:
+        plan = install_schedule(entry, places, systemd=args.systemd, dry_run=args.dry_run)
     tell(lambda: show_plan(plan, dry_run=args.dry_run))
     return EXIT_PENDING if args.dry_run and plan.changed else EXIT_OK
 
@@ -226,7 +242,10 @@ def _run(nr: Nornir, args: argparse.Namespace, work: Work) -> int:
     run = run_of(nr)
     only_json = args.json == "-"
     nested: list[AggregatedResult] = []
-    with _stopping(run) as signals, Progress(quiet=args.quiet or only_json) as progress:
+    with (
+        Progress(quiet=args.quiet or only_json) as progress,
+        _stopping(run, progress.under_way) as signals,
+    ):
         with _closing(run):
             report = work(nr.with_processors([progress]), nested.append)
         report.interrupted = signals[0] if signals else None
@@ -261,8 +280,8 @@ def _closing(run: Run) -> Iterator[None]:
 
 
 @contextmanager
-def _stopping(run: Run) -> Iterator[list[int]]:
-    """The first signal ends the run after what is under way, a second one at once."""
+def _stopping(run: Run, under_way: Callable[[], str]) -> Iterator[list[int]]:
+    """The first signal ends the run after what is under way, which it names; a second at once."""
     signals: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -270,7 +289,8 @@ def _stopping(run: Run) -> Iterator[list[int]]:
         run.stop.set()
         signal.signal(number, signal.SIG_DFL)
         with suppress(OSError):  # by number: what it interrupts may be writing to sys.stderr
-            os.write(2, b"stopping after what is under way; once more: at once\n")
+            what = f" ({doing})" if (doing := under_way()) else ""
+            os.write(2, f"stopping after what is under way{what}; once more: at once\n".encode())
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     # one that is ignored from the start shall be: nohup, or a shell's background job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -80,10 +81,19 @@ def install_options() -> argparse.ArgumentParser:
         description="Have cron, or a systemd timer, call maintain for the user who runs this.",
         allow_abbrev=False,
     )
-    parser.add_argument(
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument(
         "--schedule",
-        required=True,
         help='as crontab(5) has it: "30 4 * * *"; with --systemd as systemd.time(7): "*-*-* 04:30"',
+    )
+    wanted.add_argument(
+        "--remove", action="store_true", help="call it by the schedule of this name no more"
+    )
+    parser.add_argument(
+        "--name",
+        type=_schedule_name,
+        default="",
+        help="which of several schedules of this inventory it is",
     )
     _add_inventory(parser)
     _add_jobs(parser)
@@ -172,6 +182,12 @@ def _host_key(text: str) -> tuple[str, str]:
     if not name or not fingerprint.startswith("SHA256:"):
         raise argparse.ArgumentTypeError(f"{text} is not NAME=SHA256:FINGERPRINT")
     return name, fingerprint
+
+
+def _schedule_name(text: str) -> str:
+    if not re.fullmatch("[A-Za-z0-9_-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not made of letters, digits, - and _")
+    return text
 
 
 def _writable(text: str) -> str:

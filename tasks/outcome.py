@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from nornir.core.task import Result, Task
@@ -102,6 +104,52 @@ def failure(
     return entry
 
 
+@dataclass
+class Attempt:
+    """One phase of one machine while it is done: what is planned, whether carrying it out has
+    begun, and the error that ended it.
+
+    Used as a context it takes the time, and keeps an error within it: that ends this machine's
+    phase, never the run.
+    """
+
+    phase: str
+    plan: Plan[Any] = field(default_factory=Plan)
+    begun: bool = False
+    error: Exception | None = None
+    seconds: float = 0.0
+    _started: float = field(default=0.0, init=False, repr=False)
+
+    def __enter__(self) -> Attempt:
+        """Take the time."""
+        self._started = time.monotonic()
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> bool:
+        """Keep the error."""
+        self.seconds = time.monotonic() - self._started
+        if not isinstance(error, Exception):
+            return False
+        self.error = error
+        return True
+
+    def entry(self) -> Record:
+        """Its record: a failure, or else changed where its plan has steps."""
+        if self.error:
+            begun = self.begun and not isinstance(self.error, UnchangedError)
+            return failure(
+                self.phase, self.error, plan=self.plan, seconds=self.seconds, begun=begun
+            )
+        status: Status = "changed" if self.plan.changed else "ok"
+        return record(self.phase, status, plan=self.plan, seconds=self.seconds)
+
+    def result(self, task: Task) -> Result:
+        """Its record as the Result of a task."""
+        return result_of(task, self.entry())
+
+
 def converge(
     task: Task,
     phase: str,
@@ -125,15 +173,12 @@ def converge(
     same dry and real. A failure up to the end of ``ready`` has changed nothing; from ``apply`` on
     something may have been changed, which the record then says (see :func:`failure`).
     """
-    started = time.monotonic()
-    wanted: Plan[Write] | None = None
-    begun = False
-    try:
-        wanted = plan(False)
-        if wanted.changed and not task.is_dry_run(dry_run):
+    with Attempt(phase) as attempt:
+        attempt.plan = plan(False)
+        if attempt.plan.changed and not task.is_dry_run(dry_run):
             ready()
-            begun = True
-            wanted = apply(wanted) or wanted
+            attempt.begun = True
+            attempt.plan = apply(attempt.plan) or attempt.plan
             left = plan(True)
             if left.changed:
                 objects = ", ".join(f"{s.action} {s.object}" for s in left.steps)
@@ -142,9 +187,4 @@ def converge(
                     where=task.host.name,
                     remedy="run again with -v and look at the diff",
                 )
-    except Exception as error:  # an error ends this host's phase, never the run
-        seconds = time.monotonic() - started
-        begun = begun and not isinstance(error, UnchangedError)
-        return result_of(task, failure(phase, error, plan=wanted, seconds=seconds, begun=begun))
-    status: Status = "changed" if wanted.changed else "ok"
-    return result_of(task, record(phase, status, plan=wanted, seconds=time.monotonic() - started))
+    return attempt.result(task)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -13,7 +12,7 @@ from tasks.actual import MachineFacts, UnitFacts
 from tasks.configure.services import ACTIVE
 from tasks.facts.machine import read_machine
 from tasks.intent.model import Attachment, Container, Intent, LxdHost, Machine
-from tasks.outcome import failure, record, result_of
+from tasks.outcome import Attempt, record, result_of
 from tasks.plan import Plan
 from tasks.remotes import prove_edges
 from tasks.run import run_of
@@ -46,9 +45,8 @@ def prove_machine(task: Task) -> Result:
         return result_of(task, record("prove", "skipped", message="not proven in a dry run"))
     if isinstance(machine, Container) and not machine.running:
         return result_of(task, record("prove", "skipped", message="declared as not running"))
-    started = time.monotonic()
     edges: dict[str, str] = {}
-    try:
+    with Attempt("prove") as attempt:
         targets = targets_of(machine, run.intent)
         reachable = [t for t in targets if t.what not in run.unreachable]
         facts = read_machine(
@@ -60,13 +58,13 @@ def prove_machine(task: Task) -> Result:
         if isinstance(machine, LxdHost):
             edges, broken = prove_edges(host)
             failures += broken
-    except Exception as error:  # an error ends this machine's proof, never the run
-        return result_of(task, failure("prove", error, seconds=time.monotonic() - started))
+    if attempt.error:
+        return attempt.result(task)
     entry = record(
         "prove",
         "failed" if failures else "ok",
         plan=Plan(notes=(*_not_asked(targets, run.unreachable), *exec_notes(host))),
-        seconds=time.monotonic() - started,
+        seconds=attempt.seconds,
         message="; ".join(failures) or _well(reachable),
     )
     if isinstance(machine, LxdHost):

@@ -23,12 +23,12 @@ from tasks.containers import raise_containers
 from tasks.controllers.known import has_controllers
 from tasks.controllers.task import identify_controller, look_at_controller
 from tasks.controllers.trust import trust_controllers
-from tasks.errors import FleetError, LockedError, UsageError
-from tasks.facts.host import check_host
+from tasks.errors import LockedError, UsageError
+from tasks.facts.host import see_that_it_can_be_managed
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.mistakes import nearest
-from tasks.outcome import PHASES, failure, record, result_of
+from tasks.outcome import PHASES, Attempt, record
 from tasks.prepared import prepare_images
 from tasks.profiles import sync_profiles
 from tasks.prove import prove_machine
@@ -245,19 +245,14 @@ class _Provision:
     def _check(self, task: Task) -> Result:
         """Hold the host's lock for the whole run where something may change on it, then check."""
         host = task.host.name
-        started = time.monotonic()
         changes = host in self.selected or self._carries_selected(host)
-        try:
+        with Attempt("check") as attempt:
             if changes and not task.is_dry_run():
                 lock_host(task.host)
-        except LockedError:
-            raise  # ends the run, not only this host's part
-        except FleetError as error:
-            seconds = time.monotonic() - started
-            return result_of(task, failure("check", error, seconds=seconds))
-        result = check_host(task)
-        result.result["seconds"] = round(time.monotonic() - started, 2)
-        return result
+            see_that_it_can_be_managed(task.host)
+        if isinstance(attempt.error, LockedError):
+            raise attempt.error  # ends the run, not only this host's part
+        return attempt.result(task)
 
     def _nornir_run(self, machines: Sequence[str], legs_of: Callable[[str], Sequence[Leg]]) -> None:
         def go(task: Task) -> Result:

@@ -355,6 +355,16 @@ class TestWhatItIsSent:
             f"--inventory {SETTINGS}/demo --quiet health"
         )
 
+    def test_several_schedules(self, folder: Path) -> None:
+        nightly = {"schedule": "30 4 * * *", "time_limit": 90}
+        weekly = {"schedule": "0 5 * * 0", "jobs": ["reboot", "images"]}
+        declare(folder, wheels="~/wheels", maintain={"nightly": nightly, "weekly": weekly})
+        jobs = run_of(open_fleet(folder)).intent.machine("control").configure.cron
+        assert [(job.name, job.schedule, job.command.partition("--quiet")[2]) for job in jobs] == [
+            ("maintain-demo-nightly", "30 4 * * *", " --time-limit 90"),
+            ("maintain-demo-weekly", "0 5 * * 0", " reboot images"),
+        ]
+
     def test_without_wheels_the_inventory_is_valid(self, folder: Path) -> None:
         intent = run_of(open_fleet(folder)).intent
         assert [m.name for m in intent.controllers] == ["control"]
@@ -365,6 +375,12 @@ class TestWhatItIsSent:
         [
             ({"maintain": "30 4 * * *"}, "has no wheels"),
             ({"wheels": "w", "jobs": ["health"]}, "jobs without a schedule"),
+            ({"wheels": "w", "maintain": {"a": {}}}, "has no schedule"),
+            ({"wheels": "w", "maintain": {"a b": {"schedule": "@daily"}}}, "name of a schedule"),
+            (
+                {"wheels": "w", "maintain": {"a": {"schedule": "@daily"}}, "jobs": ["health"]},
+                "jobs without a schedule",
+            ),
             ({"wheels": "w", "maintain": "daily"}, "is not a schedule of cron"),
             ({"wheels": "w", "maintain": "30 4 * * *", "jobs": ["tidy"]}, "is not one of"),
             ({"wheels": "w", "whels": "x"}, "unknown key; did you mean wheels?"),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,10 @@ from tasks.errors import FleetError, UsageError
 from tasks.intent.cron import maintain_words
 from tasks.intent.model import CronJob
 from tasks.machine.managed import cron_file
+from tasks.plan import Plan
 from tasks.schedule import Entry, Places, install, install_schedule, program_of
 from tasks.schedule.crontab import with_block
-from tasks.schedule.plan import Actual, FileThere, WriteCrontab, plan_schedule
+from tasks.schedule.plan import Actual, FileThere, Write, WriteCrontab, plan_removal, plan_schedule
 from tasks.schedule.texts import cron_text, crontab_line, service_text, timer_text
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "schedule.yaml").read_text())
@@ -80,7 +84,9 @@ def actual_of(case: dict[str, Any], places: Places, root: str) -> Actual:
         crontab=case.get("crontab", "").replace("LINE", " ".join(WORDS)),
         timer=case.get("enabled", False),
         lingers=case.get("lingers", False),
-        controller=case.get("controller", False),
+        controller=places.cron_d / "nornir-lxd-fleet-maintain-demo"
+        if "controller" in case
+        else None,
     )
 
 
@@ -89,16 +95,21 @@ def test_plan(case: dict[str, Any]) -> None:
     root = "/somewhere"
     places = places_of(case["user"], Path(root))
     actual = actual_of(case, places, root)
-    systemd = case.get("systemd", False)
+    entry = replace(ENTRY, name=case.get("called", ""))
+    planned: Callable[[Entry, Places, Actual], Plan[Write]] = partial(
+        plan_schedule, systemd=case.get("systemd", False)
+    )
+    if case.get("remove"):
+        planned = plan_removal
     if "error" in case:
         with pytest.raises(FleetError) as refused:
-            plan_schedule(ENTRY, places, actual, systemd=systemd)
+            planned(entry, places, actual)
         assert str(refused.value) == case["error"].replace("ROOT", root)
         return
-    plan = plan_schedule(ENTRY, places, actual, systemd=systemd)
+    plan = planned(entry, places, actual)
     told = [f"{s.action} {s.object}" + (f" ({s.detail})" if s.detail else "") for s in plan.steps]
     assert told == [step.replace("ROOT", root) for step in case["steps"]]
-    assert plan.reason == case.get("reason", "")
+    assert plan.reason == case.get("reason", "").replace("ROOT", root)
     assert list(plan.notes) == case.get("notes", [])
     written = [step.write.text for step in plan.steps if isinstance(step.write, WriteCrontab)]
     assert written == [w.replace("LINE", " ".join(WORDS)) for w in [case.get("writes")] if w]
@@ -384,6 +395,66 @@ class TestCommand:
         (inventory.parent / "config.yaml").write_text("user_defined: {state_dir: /srv/fleet}\n")
         assert self.install("health") == 0
         assert "XDG_STATE_HOME" not in self.line(root)
+
+    def test_several_schedules_and_each_removed(
+        self, inventory: Path, root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self.install("health") == 0
+        assert self.install("--name", "weekly", "reboot") == 0
+        files = ["nornir-lxd-fleet-demo", "nornir-lxd-fleet-demo-weekly"]
+        cron_d = root / "etc/cron.d"
+        assert sorted(path.name for path in cron_d.iterdir()) == files
+        assert self.line(root).endswith(" health")
+        words = ["install-cron", "--remove", "--inventory", "inventory/demo"]
+        assert command.maintain_command([*words, "--dry-run"]) == 3
+        assert sorted(path.name for path in cron_d.iterdir()) == files
+        assert command.maintain_command(words) == 0
+        assert [path.name for path in cron_d.iterdir()] == files[1:]
+        assert command.maintain_command([*words, "--name", "weekly"]) == 0
+        assert list(cron_d.iterdir()) == []
+        capsys.readouterr()
+        assert command.maintain_command(words) == 0
+        assert capsys.readouterr().out == ("nothing to change: nothing calls it by this schedule\n")
+
+    @pytest.mark.parametrize(
+        ("environment", "status"), [("demo", 2), ("demo-x", 0)], ids=["its own", "another one's"]
+    )
+    def test_a_controllers_entry(
+        self,
+        inventory: Path,
+        root: Path,
+        capsys: pytest.CaptureFixture[str],
+        environment: str,
+        status: int,
+    ) -> None:
+        words = maintain_words(["fleet-maintain"], f"/etc/nornir-lxd-fleet/{environment}", [])
+        job = CronJob(f"maintain-{environment}-nightly", "5 3 * * *", shlex.join(words))
+        path = root / f"etc/cron.d/nornir-lxd-fleet-{job.name}"
+        path.write_text(cron_file(job).content)
+        assert self.install("--name", "nightly") == status
+        if status:
+            assert f"{path}: cron calls maintain for demo already" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["instal-cron", "--schedule", "x"], "unknown job instal-cron; did you mean install"),
+            (["install-cron"], "one of the arguments --schedule --remove is required"),
+            (["install-cron", "--remove", "health"], "--remove needs no JOB"),
+            (["install-cron", "--remove", "--name", "a b"], "'a b' is not made of letters"),
+        ],
+    )
+    def test_wrong_options(
+        self,
+        inventory: Path,
+        arguments: list[str],
+        said: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        with pytest.raises(SystemExit) as ended:
+            command.maintain_command(arguments)
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("arguments", "said"),

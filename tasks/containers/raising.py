@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from functools import partial
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nornir.core.task import Result, Task
 
@@ -26,7 +25,7 @@ from tasks.facts.lxd import lxd_facts_of
 from tasks.images.prepared import starts_from
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
-from tasks.outcome import Record, failure, record
+from tasks.outcome import Attempt
 from tasks.plan import Plan
 from tasks.run import run_of
 
@@ -53,20 +52,8 @@ class _Job:
     """One container on its way: what was planned, and how it ended."""
 
     container: Container
-    plan: Plan[ContainerWrite] = field(default_factory=Plan)
-    error: Exception | None = None
-    begun: bool = False
+    attempt: Attempt = field(default_factory=partial(Attempt, PHASE))
     ended: bool = False
-    seconds: float = 0.0
-
-    def entry(self) -> Record:
-        """Its record for the report."""
-        if self.error:
-            return failure(
-                PHASE, self.error, plan=self.plan, seconds=self.seconds, begun=self.begun
-            )
-        status: Any = "changed" if self.plan.changed else "ok"
-        return record(PHASE, status, plan=self.plan, seconds=self.seconds)
 
 
 def raise_containers(
@@ -97,22 +84,14 @@ def raise_containers(
     be read or written, or where a container that has to go did not; then a container that was
     not brought to an end is missing there.
     """
-    started = time.monotonic()
     raising = _Raising(task, _Options(prune, allow_restart, frozenset(move), force))
-    try:
+    with raising.departing:
         raising.plan()
         if not task.is_dry_run(dry_run):
             raising.apply()
-        status: Any = "changed" if raising.departed.changed else "ok"
-        entry = record(PHASE, status, plan=raising.departed, seconds=time.monotonic() - started)
-    except Exception as error:  # an error ends this host's phase, never the run
-        seconds = time.monotonic() - started
-        entry = failure(
-            PHASE, error, plan=raising.departed, seconds=seconds, begun=raising.letting_go
-        )
-        containers = {j.container.name: j.entry() for j in raising.jobs if j.ended}
-    else:
-        containers = {job.container.name: job.entry() for job in raising.jobs}
+    entry = raising.departing.entry()
+    told = [job for job in raising.jobs if job.ended or not raising.departing.error]
+    containers = {job.container.name: job.attempt.entry() for job in told}
     entries = [entry, *containers.values()]
     return Result(
         host=task.host,
@@ -134,8 +113,7 @@ class _Raising:
         self.options = options
         self.today = date.today()
         self.facts = LxdFacts()
-        self.departed: Plan[ContainerWrite] = Plan()
-        self.letting_go = False
+        self.departing = Attempt(PHASE)
         self.jobs = [
             _Job(container)
             for container in self.intent.containers_on(self.host.name)
@@ -145,19 +123,19 @@ class _Raising:
     def plan(self) -> None:
         """Plan every container; one that cannot be planned has ended."""
         self.facts = lxd_facts_of(self.task_host)
-        self.departed = self._plan_departed(self.facts)
-        self.shared.leaving.update(step.write.container for step in self.departed.steps)
+        self.departing.plan = self._plan_departed(self.facts)
+        self.shared.leaving.update(step.write.container for step in self.departing.plan.steps)
         for job in self.jobs:
             try:
-                job.plan = self._plan(job.container, self.facts)
-                job.ended = not job.plan.changed
+                job.attempt.plan = self._plan(job.container, self.facts)
+                job.ended = not job.attempt.plan.changed
             except FleetError as error:
-                job.error, job.ended = error, True
+                job.attempt.error, job.ended = error, True
 
     def apply(self) -> None:
         """Do what was planned, then read the host again and see that nothing is left."""
         todo = [job for job in self.jobs if not job.ended]
-        if not todo and not self.departed.changed:
+        if not todo and not self.departing.plan.changed:
             return
         api = api_of(self.task_host)
         refused: FleetError | None = None
@@ -206,8 +184,9 @@ class _Raising:
         return plan_departed(declared, self.host.name, facts, self.today, prune=prune)
 
     def _let_go(self, api: LxdApi) -> None:
-        self.letting_go = self.departed.changed
-        by_container = groupby(self.departed.steps, key=lambda step: step.write.container)
+        departed = self.departing.plan
+        self.departing.begun = departed.changed
+        by_container = groupby(departed.steps, key=lambda step: step.write.container)
         apply_all(
             (f"container {name}", partial(apply_steps, api, list(steps), force=self.options.force))
             for name, steps in by_container
@@ -215,27 +194,23 @@ class _Raising:
 
     def _raise(self, api: LxdApi, job: _Job) -> None:
         """One container's way, in a thread of its own."""
-        started = time.monotonic()
-        try:
-            check_sources(self.shared, job.container, job.plan, self.facts)
+        with job.attempt as attempt:  # an error is booked on this container alone
+            check_sources(self.shared, job.container, attempt.plan, self.facts)
             self._see_that_it_may_start(job)
-            job.begun = True
+            attempt.begun = True
             try:
-                self._carry_out(api, job.container, job.plan)
+                self._carry_out(api, job.container, attempt.plan)
             except LxdError as error:
                 if not is_unfinished(error):
                     raise
                 self._finish(api, job.container)
-        except Exception as error:  # booked on this container alone
-            job.error = error
         job.ended = True
-        job.seconds = time.monotonic() - started
 
     def _see_that_it_may_start(self, job: _Job) -> None:
         """Nobody else has its address: with cloud-init, say, it has it as soon as it runs. So a
         container that was only called anew in the inventory is not made beside the former one."""
-        starts = any(step.action == "start" for step in job.plan.steps)
-        moves = any(step.action == "move" for step in job.plan.steps)
+        actions = {step.action for step in job.attempt.plan.steps}
+        starts, moves = "start" in actions, "move" in actions
         answer = who_has_address_of(job.container) if starts and not moves else None
         if answer:
             nothing = MachineFacts(job.container.name)
@@ -256,9 +231,9 @@ class _Raising:
 
     def _prove(self, todo: list[_Job], facts: LxdFacts) -> None:
         for job in todo:
-            if job.error is None:
+            if job.attempt.error is None:
                 left = self._plan(job.container, facts)
-                job.error = self._still_to_do(left) if left.changed else None
+                job.attempt.error = self._still_to_do(left) if left.changed else None
 
     def _still_to_do(self, left: Plan[ContainerWrite]) -> ProofError:
         objects = ", ".join(f"{step.action} {step.object}" for step in left.steps)

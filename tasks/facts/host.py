@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
@@ -12,7 +10,7 @@ from tasks.errors import FleetError, UnreachableError, UsageError
 from tasks.facts.host_document import parse_facts
 from tasks.intent.model import LxdHost
 from tasks.onhost import on_host
-from tasks.outcome import failure, record, result_of
+from tasks.outcome import Attempt
 from tasks.run import run_of
 from tasks.transport import shell_of
 
@@ -77,15 +75,16 @@ def check_host(task: Task) -> Result:
     ``Result.result`` is the record of the phase ``check`` (see :func:`tasks.outcome.record`); what
     is in the way is its message and fails the task.
     """
-    started = time.monotonic()
-    try:
-        facts = facts_of(task.host)
-        obstacles = obstacles_of(run_of(task).intent.lxd_hosts[task.host.name], facts)
-        if obstacles:
-            raise FleetError("; ".join(obstacles), where=task.host.name)
-    except Exception as error:  # an error ends this host's phase, never the run
-        return result_of(task, failure("check", error, seconds=time.monotonic() - started))
-    return result_of(task, record("check", "ok", seconds=time.monotonic() - started))
+    with Attempt("check") as attempt:
+        see_that_it_can_be_managed(task.host)
+    return attempt.result(task)
+
+
+def see_that_it_can_be_managed(host: Host) -> None:
+    """Read an LXD host; raises :class:`FleetError` with all that is in the way of its phases."""
+    obstacles = obstacles_of(run_of(host).intent.lxd_hosts[host.name], facts_of(host))
+    if obstacles:
+        raise FleetError("; ".join(obstacles), where=host.name)
 
 
 def obstacles_of(wanted: LxdHost, actual: HostFacts) -> list[str]:

@@ -47,9 +47,11 @@ def controller_of(
         scope.mistakes.add(
             place, "has no wheels", "write wheels: FOLDER, where `make wheels` puts them"
         )
-    if "jobs" in written and "maintain" not in written:
+    if "jobs" in written and not isinstance(written.get("maintain"), str):
         scope.mistakes.add(
-            place.at("jobs"), "jobs without a schedule", 'write maintain: "30 4 * * *"'
+            place.at("jobs"),
+            "jobs without a schedule",
+            'write maintain: "30 4 * * *", or the jobs beneath each of several',
         )
     for package in (*PACKAGES, *TOOLS, *(("cron",) if "maintain" in written else ())):
         if machine.configure.packages.get(package) == "absent":
@@ -76,11 +78,19 @@ def controller_of(
 
 
 def _cron(controller: Controller, written: Mapping[str, Any]) -> Iterator[CronJob]:
-    if "maintain" in written:
-        program = [f"{CURRENT}/venv/bin/fleet-maintain"]
-        words = maintain_words(program, controller.inventory, written.get("jobs", []))
-        name = f"maintain-{file_name(controller.environment)}"
-        yield CronJob(name, written["maintain"], shlex.join(words))
+    """The one schedule, or each of several by name."""
+    maintain = written.get("maintain", {})
+    if isinstance(maintain, str):
+        maintain = {"": {"schedule": maintain, "jobs": written.get("jobs", [])}}
+    for name, each in maintain.items():
+        words = maintain_words(
+            [f"{CURRENT}/venv/bin/fleet-maintain"],
+            controller.inventory,
+            each.get("jobs", []),
+            time_limit=each.get("time_limit"),
+        )
+        job = "-".join(filter(None, ("maintain", file_name(controller.environment), name)))
+        yield CronJob(job, each["schedule"], shlex.join(words))
 
 
 class _Files:

@@ -239,7 +239,9 @@ WINDOW = parsed(
     'write days and times, or times alone for each day: "mon-fri 02:00-05:00"',
 )
 FREEZE = parsed(
-    freeze_of, "a day or days", 'write the first and the last: "2026-12-18..2027-01-04"'
+    freeze_of,
+    "a day, or days from the first to the last",
+    'write the earlier one first: "2026-12-18..2027-01-04"',
 )
 TIME_ZONE = matching(
     r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*", "a time zone", "write one such as Europe/Amsterdam"

@@ -166,7 +166,20 @@ COMMON: Mapping[str, Value] = {
     "controller": Table(
         {
             "wheels": FILE_PATH,
-            "maintain": CRON_SCHEDULE,
+            "maintain": Either(
+                mapping=MapOf(
+                    matching(r"[A-Za-z0-9_-]+", "the name of a schedule"),
+                    Table(
+                        {
+                            "schedule": CRON_SCHEDULE,
+                            "jobs": ListOf(choice(*JOBS)),
+                            "time_limit": integer(1, 10000, "a number of minutes"),
+                        },
+                        needs=("schedule",),
+                    ),
+                ),
+                other=CRON_SCHEDULE,
+            ),
             "jobs": ListOf(choice(*JOBS)),
         }
     ),

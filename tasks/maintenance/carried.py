@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 
 from nornir.core.inventory import Host
 
 from tasks.errors import FleetError, ProofError
 from tasks.facts.lxd import lxd_facts_of
-from tasks.maintenance.health import LOOKS, PAUSE, look_at, wrong_in
+from tasks.maintenance.health import last_look, look_at, wrong_in
 from tasks.run import run_of
 
 
@@ -30,26 +30,22 @@ class Carried:
         """Raise :class:`ProofError` where something does not run any more, or is not well any more,
         after ``what`` was done to the host, by the last of some looks; :class:`LxdError` where its
         LXD does not answer then."""
-        error: FleetError | None = None
-        ill = dict.fromkeys(self.well, "")
-        for look in range(LOOKS):
-            if look:
-                time.sleep(PAUSE)
-            try:
-                missing = self.ran - running_on(self.host, fresh=True)
-            except FleetError as silent:  # it may just be starting anew
-                error = silent
-                continue
-            error = not_running(self.host, missing, f"after {what}") if missing else None
-            if missing:
-                continue
-            ill = {name: said for name in ill if (said := wrong_in(look_at(self.hosts[name])))}
-            if not ill:
-                return
-        if error:
-            raise error
-        said = "; ".join(f"{name}: {why}" for name, why in ill.items())
-        raise ProofError(f"not well any more after {what}: {said}", where=self.host.name)
+        if wrong := last_look(partial(self._wrong, what)):
+            raise wrong
+
+    def _wrong(self, what: str) -> FleetError | None:
+        try:
+            missing = self.ran - running_on(self.host, fresh=True)
+        except FleetError as silent:  # it may just be starting anew
+            return silent
+        if missing:
+            return not_running(self.host, missing, f"after {what}")
+        ill = {n: said for n in self.well if (said := wrong_in(look_at(self.hosts[n])))}
+        self.well = list(ill)  # those seen well again are not asked once more
+        if ill:
+            said = "; ".join(f"{name}: {why}" for name, why in ill.items())
+            return ProofError(f"not well any more after {what}: {said}", where=self.host.name)
+        return None
 
 
 def running_on(host: Host, *, fresh: bool = False) -> frozenset[str]:

@@ -90,7 +90,10 @@ def _told(steps: list[tuple[str, str]]) -> Iterator[str]:
 
 def _compared(nr: Nornir, run: Run) -> Mapping[str, Record]:
     """A dry run of provision over what is selected: machine -> its record."""
-    report = provision(_twin(nr, run))
+    try:
+        report = provision(_twin(nr, run))
+    except Exception as error:  # nobody needs to try it again
+        return dict.fromkeys(run.selected, failure(PHASE, error))
     return {name: summary_of(machine) for name, machine in report.hosts.items()}
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -17,11 +18,12 @@ from tasks.maintenance.probes.http import probe_http
 from tasks.maintenance.probes.sip_exchange import probe_sip
 from tasks.maintenance.reading import Interval, asked, found, judge, parse
 from tasks.onhost import on_host
-from tasks.outcome import Record, failure, record, result_of
+from tasks.outcome import Attempt, Record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.transport import connection_to, exec_notes, shell_of
 
+Wrong = TypeVar("Wrong")
 PHASE = "health"
 
 logger = logging.getLogger(__name__)
@@ -49,26 +51,33 @@ def check_health(task: Task) -> Result:
 
 def look_at(host: Host) -> Record:
     """The record of :func:`check_health` of a machine."""
-    started = time.monotonic()
     run = run_of(host)
-    try:
+    with Attempt(PHASE) as attempt:
         machine = run.intent.machine(host.name)
         try:
             problems, used = _read(host, machine.health)
         except FleetError as error:
             over_ssh = not isinstance(error, UnreachableError)
-            answers = tuple(_ask(host, machine.health, over_ssh=over_ssh))
-            seconds = time.monotonic() - started
-            return failure(PHASE, error, plan=Plan(notes=answers), seconds=seconds)
+            attempt.plan = Plan(notes=tuple(_ask(host, machine.health, over_ssh=over_ssh)))
+            raise
         problems += _ask(host, machine.health)
         if host.name in run.over_exec and machine.ssh.hostname:
             problems.insert(0, f"SSH does not answer: {run.over_exec[host.name]}")
         if problems:
             raise ProofError("; ".join(problems), where=host.name)
-    except Exception as error:
-        return failure(PHASE, error, seconds=time.monotonic() - started)
-    plan: Plan[None] = Plan(reason=used, notes=exec_notes(host))
-    return record(PHASE, "ok", plan=plan, seconds=time.monotonic() - started)
+        attempt.plan = Plan(reason=used, notes=exec_notes(host))
+    return attempt.entry()
+
+
+def last_look(look: Callable[[], Wrong], looks: int = LOOKS) -> Wrong:
+    """What is wrong by the last of some looks, which is the first that finds nothing wrong."""
+    wrong = look()
+    for _ in range(looks - 1):
+        if not wrong:
+            break
+        time.sleep(PAUSE)
+        wrong = look()
+    return wrong
 
 
 def wrong_in(entry: Record) -> str:

@@ -24,7 +24,7 @@ from tasks.maintenance.undone import first_of, still_undone
 from tasks.maintenance.upgrade.way_back import PHASE as UPGRADE
 from tasks.maintenance.visit import skip_late, visit
 from tasks.maintenance.workable import Workable
-from tasks.outcome import Record, failure, record, result_of
+from tasks.outcome import Attempt, Record, failure, record
 from tasks.report import Report
 from tasks.run import Run, run_of
 from tasks.transport import lock_host
@@ -32,6 +32,8 @@ from tasks.walk import NOTHING_TO_DO, Leg, walk
 from tasks.waves import in_waves
 
 logger = logging.getLogger(__name__)
+#: Why nothing is done to the others where another run holds the lock of one LXD host.
+LOCKED = "nothing was done: another run works on an LXD host of this one"
 
 
 def maintain(
@@ -158,9 +160,9 @@ class _Maintenance:
                 self._turns()
             for name, job in self.jobs_after.items():
                 self._after(name, job)
-            self._book_the_rest()
             if self.changing:
                 self._remember()
+        self._book_the_rest()
         for name, host in self.report.hosts.items():
             host.exchanges = self.shared.exchanges.get(name)
         self.report.seconds = time.monotonic() - self.started
@@ -221,10 +223,11 @@ class _Maintenance:
         self._run_on(machines, self.nr, go)
 
     def _book_the_rest(self) -> None:
-        """Say of the machines that no job of this run has to do with that they were left out."""
+        """Say of the machines that no job of this run has come to why they were left out."""
+        reason = LOCKED if self.report.locked else NOTHING_TO_DO
         for name, host in self.report.hosts.items():
             if name in self.shared.selected and not host.phases:
-                self.report.add(name, record("check", "skipped", message=NOTHING_TO_DO))
+                self.report.add(name, record("check", "skipped", message=reason))
 
     def _ending(self) -> bool:
         """Whether no machine is begun with any more."""
@@ -251,16 +254,13 @@ class _Maintenance:
 
     def _read(self, task: Task) -> Result:
         """Read the LXD host, whose facts say which containers run, and hold its lock."""
-        started = time.monotonic()
-        try:
+        with Attempt("check") as attempt:
             if self.changes:
                 lock_host(task.host)
             facts_of(task.host)
-        except LockedError:
-            raise  # ends the run, not only this host's part
-        except Exception as error:
-            return result_of(task, failure("check", error, seconds=time.monotonic() - started))
-        return result_of(task, record("check", "ok", seconds=time.monotonic() - started))
+        if isinstance(attempt.error, LockedError):
+            raise attempt.error  # ends the run, not only this host's part
+        return attempt.result(task)
 
     def _machines_left(self) -> list[str]:
         """The selected machines that can be worked on; the others are booked as skipped."""

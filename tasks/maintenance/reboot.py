@@ -31,7 +31,7 @@ from tasks.maintenance.carried import not_running, running_on
 from tasks.maintenance.turns import LXD_HOSTS
 from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.onhost import on_host
-from tasks.outcome import Status, failure, record, result_of
+from tasks.outcome import Attempt
 from tasks.plan import Plan
 from tasks.run import Run, run_of
 from tasks.shell import Shell
@@ -73,31 +73,24 @@ def reboot_machine(task: Task, dry_run: bool | None = None) -> Result:
     ``Result.result`` is the record of phase ``reboot``; proven is it by another boot id. Errors are
     in it, never raised.
     """
-    started = time.monotonic()
-    plan: Plan[None] = Plan()
-    rebooting = _Reboot(task.host)
-    try:
-        plan = rebooting.plan()
-        if plan.changed and not task.is_dry_run(dry_run):
+    with Attempt(PHASE) as attempt:
+        rebooting = _Reboot(task.host, attempt)
+        attempt.plan = rebooting.plan()
+        if attempt.plan.changed and not task.is_dry_run(dry_run):
             rebooting.apply()
-    except Exception as error:
-        seconds = time.monotonic() - started
-        entry = failure(PHASE, error, plan=plan, seconds=seconds, begun=rebooting.begun)
-        return result_of(task, entry)
-    status: Status = "changed" if plan.changed else "ok"
-    return result_of(task, record(PHASE, status, plan=plan, seconds=time.monotonic() - started))
+    return attempt.result(task)
 
 
 class _Reboot:
     """One machine on its way through a reboot."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, attempt: Attempt) -> None:
         self.host = host
+        self.attempt = attempt
         self.run: Run = run_of(host)
         self.machine = self.run.intent.machine(host.name)
         self.is_lxd = host.name in self.run.intent.lxd_hosts
         self.before = self.after = Boot("")
-        self.begun = False
 
     def plan(self) -> Plan[None]:
         """Read whether it needs a reboot, and what is in the way of one."""
@@ -178,7 +171,7 @@ class _Reboot:
                 stack.enter_context(self.run.apart(LXD_HOSTS))
             for name in names or [n for n in (self.host.name,) if n in containers]:
                 stack.enter_context(out_of_service(self.run, containers[name]))
-            self.begun = True
+            self.attempt.begun = True
             yield
 
     def _await_boot(self, until: float, deadline: float, shell: Callable[[Host], Shell]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from functools import partial
-from typing import Any
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -18,7 +16,7 @@ from tasks.images.copying import copy_image
 from tasks.images.sync import others_of
 from tasks.images.targets import targets_of
 from tasks.lxd_api.connection import api_of
-from tasks.outcome import failure, record, result_of
+from tasks.outcome import Attempt
 from tasks.plan import Plan, Step
 from tasks.prepared.builder import delete_builder, prepare_image
 from tasks.prepared.plan import PreparedWrite, plan_prepared
@@ -44,22 +42,14 @@ def prepare_images(task: Task, dry_run: bool | None = None) -> Result:
     its message and fails nothing: the containers start from the image itself then, and each says by
     itself what is wrong.
     """
-    started = time.monotonic()
-    run = run_of(task)
-    plan: Plan[PreparedWrite] = Plan()
-    begun = False
-    try:
-        plan = _plan(run, task.host)
+    with Attempt(PHASE) as attempt:
+        attempt.plan = plan = _plan(run_of(task), task.host)
         if plan.changed and not task.is_dry_run(dry_run):
             api_of(task.host)
-            begun = True
-            plan = _apply(task.host, plan)
+            attempt.begun = True
+            attempt.plan = _apply(task.host, plan)
             lxd_facts_of(task.host, fresh=True)
-    except Exception as error:  # an error ends this host's phase, never the run
-        seconds = time.monotonic() - started
-        return result_of(task, failure(PHASE, error, plan=plan, seconds=seconds, begun=begun))
-    status: Any = "changed" if plan.changed else "ok"
-    return result_of(task, record(PHASE, status, plan=plan, seconds=time.monotonic() - started))
+    return attempt.result(task)
 
 
 def _plan(run: Run, host: Host) -> Plan[PreparedWrite]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from tasks.errors import FleetError
 
 
-def with_block(crontab: str, environment: str, line: str | None) -> str:
-    """The crontab with this line as the environment's block, in its place where there is one.
+def with_block(crontab: str, title: str, line: str | None) -> str:
+    """The crontab with this line as the block of this title, in its place where there is one.
 
     Without a line the block is taken out. Raises :class:`FleetError` where the block that is there
     is not whole.
     """
     begin, end = (
-        f"# nornir-lxd-fleet {environment}: begin",
-        f"# nornir-lxd-fleet {environment}: end",
+        f"# nornir-lxd-fleet {title}: begin",
+        f"# nornir-lxd-fleet {title}: end",
     )
     # not splitlines, which knows line ends that cron does not
     lines = crontab.removesuffix("\n").split("\n") if crontab else []

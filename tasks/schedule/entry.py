@@ -16,13 +16,25 @@ class Entry:
     """One environment's ``maintain``, called at a schedule.
 
     ``schedule`` is crontab(5)'s or, for a timer, OnCalendar of systemd.timer(5); ``words`` are the
-    command, ``variables`` the environment that it needs besides.
+    command, ``variables`` the environment that it needs besides. ``name`` tells apart the schedules
+    of an environment; one of them may have none.
     """
 
     environment: str
-    schedule: str
-    words: tuple[str, ...]
+    schedule: str = ""
+    words: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What our files and blocks say that they are for; no two schedules have the same."""
+        return f"{self.environment}, {self.name}" if self.name else self.environment
+
+    @property
+    def file(self) -> str:
+        """The end of the names of its files; what they say tells who has such a name already."""
+        return f"{self.environment}-{self.name}" if self.name else self.environment
 
     def check(self, *, systemd: bool) -> None:
         """Raises :class:`UsageError` for what neither cron nor a timer could be given.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
-from collections.abc import ItemsView, Iterable, Sequence
+from collections.abc import Callable, ItemsView, Iterable, Sequence
 from pathlib import Path
 
 from tasks.atomic_file import replace_text
 from tasks.errors import DeadlineError, FleetError, ProofError, UsageError
+from tasks.intent.controller import SETTINGS
+from tasks.intent.cron import maintain_words
+from tasks.machine.managed import cron_command
 from tasks.plan import Plan
 from tasks.schedule.entry import Entry
 from tasks.schedule.places import Places
@@ -22,6 +26,7 @@ from tasks.schedule.plan import (
     Write,
     WriteCrontab,
     WriteFile,
+    plan_removal,
     plan_schedule,
 )
 
@@ -49,16 +54,38 @@ def install_schedule(
     """
     entry.check(systemd=systemd)
     _check_there(entry, places, systemd=systemd)
-    plan = plan_schedule(entry, places, _read(entry, places, systemd=systemd), systemd=systemd)
-    if dry_run or not plan.changed:
-        return plan
-    for step in plan.steps:
+
+    def plan() -> Plan[Write]:
+        actual = _read(entry, places, systemd=systemd)
+        return plan_schedule(entry, places, actual, systemd=systemd)
+
+    return _converge(plan, places, dry_run=dry_run)
+
+
+def remove_schedule(entry: Entry, places: Places, *, dry_run: bool = False) -> Plan[Write]:
+    """Have nothing of ours call ``maintain`` at the schedule of this name any more.
+
+    Returns what was done, with ``dry_run`` what would be. Raises :class:`FleetError` where it
+    cannot be brought about.
+    """
+    return _converge(
+        lambda: plan_removal(entry, places, _read(entry, places, systemd=False)),
+        places,
+        dry_run=dry_run,
+    )
+
+
+def _converge(plan: Callable[[], Plan[Write]], places: Places, *, dry_run: bool) -> Plan[Write]:
+    wanted = plan()
+    if dry_run or not wanted.changed:
+        return wanted
+    for step in wanted.steps:
         _apply(step.write, places)
-    left = plan_schedule(entry, places, _read(entry, places, systemd=systemd), systemd=systemd)
+    left = plan()
     if left.changed:
         objects = ", ".join(f"{step.action} {step.object}" for step in left.steps)
         raise ProofError(f"written, but read again there is still to do: {objects}")
-    return plan
+    return wanted
 
 
 def _check_there(entry: Entry, places: Places, *, systemd: bool) -> None:
@@ -74,16 +101,14 @@ def _check_there(entry: Entry, places: Places, *, systemd: bool) -> None:
                 remedy='write it as systemd.time(7) has it: "*-*-* 04:30"',
             )
         return
-    cron_d = places.cron_file(entry.environment).parent
-    if not (cron_d.is_dir() if places.system else shutil.which("crontab")):
+    if not (places.cron_d.is_dir() if places.system else shutil.which("crontab")):
         raise UsageError("there is no cron here", remedy="install cron, or give --systemd")
 
 
 def _read(entry: Entry, places: Places, *, systemd: bool) -> Actual:
-    environment = entry.environment
-    timer = places.unit(environment, "timer")
-    paths = [places.unit(environment, "service"), timer]
-    paths += [places.cron_file(environment)] if places.system else []
+    timer = places.unit(entry.file, "timer")
+    paths = [places.unit(entry.file, "service"), timer]
+    paths += [places.cron_file(entry.file)] if places.system else []
     files = {
         path: FileThere(path.read_text(errors="replace"), path.stat().st_mode & 0o7777)
         for path in paths
@@ -95,8 +120,17 @@ def _read(entry: Entry, places: Places, *, systemd: bool) -> Actual:
         timer=systemd and timer in files and _is_on(timer, places),
         daemon=any(shutil.which(name, path=DAEMONS) for name in ("cron", "crond")),
         lingers=places.linger.exists(),
-        controller=places.controller_entry(environment).exists(),
+        controller=_controller_entry(entry.environment, places),
     )
+
+
+def _controller_entry(environment: str, places: Places) -> Path | None:
+    """What calls it for this environment since the inventory makes this machine a controller."""
+    words = maintain_words((), f"{SETTINGS}/{environment}", ())
+    for path in places.controller_files():
+        if cron_command(shlex.join(words)) in path.read_text(errors="replace"):
+            return path
+    return None
 
 
 def _crontab(*, needed: bool) -> str:

@@ -19,20 +19,25 @@ class Places:
     home: Path
     root: Path = Path("/")
 
-    def cron_file(self, environment: str) -> Path:
-        """The file of its own that root's entry has; cron(8) has nobody else's there."""
-        return self.root / "etc/cron.d" / f"nornir-lxd-fleet-{file_name(environment)}"
+    @property
+    def cron_d(self) -> Path:
+        """Where root's entries are; cron(8) has nobody else's there."""
+        return self.root / "etc/cron.d"
 
-    def controller_entry(self, environment: str) -> Path:
-        """The entry of a machine whose inventory makes it a controller."""
-        return self.root / "etc/cron.d" / f"nornir-lxd-fleet-maintain-{file_name(environment)}"
+    def cron_file(self, name: str) -> Path:
+        """The file of its own that an entry of root's has."""
+        return self.cron_d / f"nornir-lxd-fleet-{file_name(name)}"
 
-    def unit(self, environment: str, kind: str) -> Path:
+    def controller_files(self) -> list[Path]:
+        """The entries that this machine has as a controller, of whatever environment."""
+        return sorted(self.cron_d.glob("nornir-lxd-fleet-maintain-*"))
+
+    def unit(self, name: str, kind: str) -> Path:
         """The unit of this kind (service or timer), see systemd.unit(5), UNIT FILE LOAD PATH."""
         folder = (
             self.root / "etc/systemd/system" if self.system else self.home / ".config/systemd/user"
         )
-        return folder / f"nornir-lxd-fleet-{file_name(environment)}.{kind}"
+        return folder / f"nornir-lxd-fleet-{file_name(name)}.{kind}"
 
     @property
     def linger(self) -> Path:

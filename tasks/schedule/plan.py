@@ -1,6 +1,6 @@
 """What has to be written so that ``maintain`` is called as wanted, and once; pure.
 
-Cron and a timer would call it twice: who installs one takes our other one away.
+Cron and a timer would call it twice: who installs one takes our other one of that name away.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class FileThere:
 @dataclass(frozen=True)
 class Actual:
     """What there is. ``timer`` says whether systemd has the timer enabled, active and as its file
-    is now; ``controller`` whether the inventory has had cron call ``maintain`` here already,
+    is now; ``controller`` the file in which the inventory has had cron call ``maintain`` here,
     ``daemon`` whether cron is installed."""
 
     files: Mapping[Path, FileThere] = field(default_factory=dict)
     crontab: str = ""
     timer: bool = False
     lingers: bool = False
-    controller: bool = False
+    controller: Path | None = None
     daemon: bool = True
 
 
@@ -75,20 +75,19 @@ Write = WriteFile | RemoveFile | WriteCrontab | Systemctl
 
 
 def plan_schedule(entry: Entry, places: Places, actual: Actual, *, systemd: bool) -> Plan[Write]:
-    """The steps to the one wanted schedule of an environment.
+    """The steps to a schedule as it is wanted.
 
     Raises :class:`UsageError` where a controller's entry calls it already, :class:`FleetError`
     where a file of that name, or a block of the crontab, is not as we write it.
     """
-    environment = entry.environment
     if actual.controller:
         raise UsageError(
-            f"cron calls maintain for {environment} already: this machine is a controller",
-            where=str(places.controller_entry(environment)),
+            f"cron calls maintain for {entry.environment} already: this machine is a controller",
+            where=str(actual.controller),
             remedy="change the inventory's `controller: {maintain: ...}` instead",
         )
     wanted = _cron(entry, places, actual, wanted=not systemd)
-    timer = _timer(entry, places, actual) if systemd else _no_timer(environment, places, actual)
+    timer = _timer(entry, places, actual) if systemd else _no_timer(entry, places, actual)
     steps = [*timer, *wanted]  # a timer that cannot be ended is no second schedule then
     notes = []
     if not systemd and not actual.daemon:
@@ -101,13 +100,21 @@ def plan_schedule(entry: Entry, places: Places, actual: Actual, *, systemd: bool
     return Plan(tuple(steps), reason="" if steps else "it is called so already", notes=tuple(notes))
 
 
+def plan_removal(entry: Entry, places: Places, actual: Actual) -> Plan[Write]:
+    """The steps until nothing of ours calls it at the schedule of this name; raises as
+    :func:`plan_schedule` for what is not as we write it."""
+    steps = (*_no_timer(entry, places, actual), *_cron(entry, places, actual, wanted=False))
+    there = f"; {actual.controller} does, as the inventory has it" if actual.controller else ""
+    return Plan(steps, reason="" if steps else f"nothing calls it by this schedule{there}")
+
+
 def _cron(entry: Entry, places: Places, actual: Actual, *, wanted: bool) -> list[Step[Write]]:
     if places.system:
-        path = places.cron_file(entry.environment)
+        path = places.cron_file(entry.file)
         content = cron_text(entry, places.user) if wanted else None
-        return list(_file(entry.environment, path, content, actual))
+        return list(_file(entry, path, content, actual))
     line = crontab_line(entry) if wanted else None
-    text = with_block(actual.crontab, entry.environment, line)
+    text = with_block(actual.crontab, entry.title, line)
     if text.rstrip("\n") == actual.crontab.rstrip("\n"):
         return []
     object_ = f"crontab of {places.user}"
@@ -116,11 +123,11 @@ def _cron(entry: Entry, places: Places, actual: Actual, *, wanted: bool) -> list
 
 
 def _timer(entry: Entry, places: Places, actual: Actual) -> list[Step[Write]]:
-    service, timer = (places.unit(entry.environment, kind) for kind in ("service", "timer"))
+    service, timer = (places.unit(entry.file, kind) for kind in ("service", "timer"))
     content = service_text(entry, places.user, system=places.system)
     steps = [
-        *_file(entry.environment, service, content, actual),
-        *_file(entry.environment, timer, timer_text(entry), actual),
+        *_file(entry, service, content, actual),
+        *_file(entry, timer, timer_text(entry), actual),
     ]
     if steps or not actual.timer:
         calls = Systemctl((("daemon-reload",), ("enable", timer.name), ("restart", timer.name)))
@@ -128,9 +135,9 @@ def _timer(entry: Entry, places: Places, actual: Actual) -> list[Step[Write]]:
     return steps
 
 
-def _no_timer(environment: str, places: Places, actual: Actual) -> list[Step[Write]]:
-    service, timer = (places.unit(environment, kind) for kind in ("service", "timer"))
-    removed = [*_file(environment, timer, None, actual), *_file(environment, service, None, actual)]
+def _no_timer(entry: Entry, places: Places, actual: Actual) -> list[Step[Write]]:
+    service, timer = (places.unit(entry.file, kind) for kind in ("service", "timer"))
+    removed = [*_file(entry, timer, None, actual), *_file(entry, service, None, actual)]
     if not removed:
         return []
     stop: list[Step[Write]] = []
@@ -140,10 +147,10 @@ def _no_timer(environment: str, places: Places, actual: Actual) -> list[Step[Wri
     return [*stop, *removed, Step("reload", "systemd units", Systemctl((("daemon-reload",),)))]
 
 
-def _file(environment: str, path: Path, text: str | None, actual: Actual) -> Iterator[Step[Write]]:
+def _file(entry: Entry, path: Path, text: str | None, actual: Actual) -> Iterator[Step[Write]]:
     """A file with this text, or none; a stranger's under our name stays."""
     there = actual.files.get(path)
-    if there and not there.text.startswith(header_of(environment)):
+    if there and not there.text.startswith(header_of(entry)):
         raise FleetError("is not ours", where=str(path), remedy="move it away and run again")
     before = there.text if there else ""
     diff = text_diff(before, text or "", str(path))

@@ -12,15 +12,15 @@ from tasks.machine.managed import HEADER, cron_command
 from tasks.schedule.entry import Entry
 
 
-def header_of(environment: str) -> str:
-    """How each file begins that calls ``maintain`` for an environment, and no other file does."""
-    return f"{HEADER}# It maintains the fleet {environment}.\n"
+def header_of(entry: Entry) -> str:
+    """How each file of this schedule begins, and no other file does."""
+    return f"{HEADER}# It maintains the fleet {entry.title}.\n"
 
 
 def cron_text(entry: Entry, user: str) -> str:
     """The file in cron.d."""
     command = cron_command(_shell(entry))
-    return f"{header_of(entry.environment)}{entry.schedule} {user} {command}\n"
+    return f"{header_of(entry)}{entry.schedule} {user} {command}\n"
 
 
 def crontab_line(entry: Entry) -> str:
@@ -34,7 +34,7 @@ def service_text(entry: Entry, user: str, *, system: bool) -> str:
     online = ["Wants=network-online.target", "After=network-online.target"]
     lines = [
         "[Unit]",
-        f"Description=Maintain the fleet {_literal(entry.environment)}",
+        f"Description=Maintain the fleet {_literal(entry.title)}",
         *(online if system else ()),  # a user's systemd does not have that target
         "",
         "[Service]",
@@ -43,14 +43,14 @@ def service_text(entry: Entry, user: str, *, system: bool) -> str:
         *(f"Environment={_word(variable)}" for variable in variables),
         f"ExecStart={' '.join(_word(word).replace('$', '$$') for word in entry.words)}",
     ]
-    return header_of(entry.environment) + "\n".join(lines) + "\n"
+    return header_of(entry) + "\n".join(lines) + "\n"
 
 
 def timer_text(entry: Entry) -> str:
     """The timer. What was missed while the machine was down is made up for."""
     lines = [
         "[Unit]",
-        f"Description=Maintain the fleet {_literal(entry.environment)} regularly",
+        f"Description=Maintain the fleet {_literal(entry.title)} regularly",
         "",
         "[Timer]",
         f"OnCalendar={entry.schedule}",
@@ -59,7 +59,7 @@ def timer_text(entry: Entry) -> str:
         "[Install]",
         "WantedBy=timers.target",
     ]
-    return header_of(entry.environment) + "\n".join(lines) + "\n"
+    return header_of(entry) + "\n".join(lines) + "\n"
 
 
 def _shell(entry: Entry) -> str:

@@ -17,7 +17,7 @@ from tasks.terminal.words import (
     grouped,
     label,
     mesh,
-    phase_label,
+    status_label,
     undone,
     worth_a_line,
 )
@@ -85,7 +85,8 @@ def _phase(host: HostReport, phase: Record, dry_run: bool) -> Iterator[str]:
     steps = phase["steps"]
     packages = [step for step in steps if step["object"].startswith(PACKAGE)]
     told = [f"{len(packages)} package{'' if len(packages) == 1 else 's'}"] if packages else []
-    yield f"  {phase['phase']} {phase_label(phase, dry_run)}{': ' if told else ''}{''.join(told)}"
+    status = status_label(phase["status"], dry_run)
+    yield f"  {phase['phase']} {status}{': ' if told else ''}{''.join(told)}"
     for step in steps:
         yield from _wrapped(_step(step), indent="    ", hang="      ")
     for line in clean(phase["message"].removeprefix(f"{host.name}: ")).splitlines():

@@ -20,7 +20,7 @@ from nornir.core.inventory import Host
 from nornir.core.task import AggregatedResult, MultiResult, Task
 
 from tasks.outcome import Record
-from tasks.terminal.words import STYLES
+from tasks.terminal.words import STYLES, status_label
 
 if TYPE_CHECKING:
     from tasks.terminal.live import LiveTable
@@ -112,9 +112,11 @@ class Progress:
                 return
             del self._busy[host.name]
         # outside the lock: Live holds its own while it asks for what is busy
+        dry = task.is_dry_run()
         for name, entry in _booked_on_others(results).items():
-            self._tell(name, phase, entry["status"], entry["seconds"])
-        self._tell(host.name, phase, _status(results), time.monotonic() - started)
+            self._tell(name, phase, status_label(entry["status"], dry), entry["seconds"])
+        status = status_label(_status(results), dry)
+        self._tell(host.name, phase, status, time.monotonic() - started)
 
     def _tell(self, machine: str, phase: str, status: str, seconds: float) -> None:
         if self._live:
@@ -124,6 +126,17 @@ class Progress:
             with self._lock:
                 self._stream.write(f"{machine} {phase} {status} {seconds:.1f}s\n")
                 self._stream.flush()
+
+    def under_way(self) -> str:
+        """What is being done now, in words; "" where nothing is.
+
+        It takes no lock: a signal's handler may ask, which would wait for itself.
+        """
+        doing: dict[str, list[str]] = {}
+        for machine, phases in sorted(self._busy.copy().items()):
+            for phase, _ in phases[:1]:
+                doing.setdefault(phase, []).append(machine)
+        return "; ".join(f"{phase} of {', '.join(names)}" for phase, names in doing.items())
 
     def _at_work(self) -> list[tuple[str, str, float]]:
         """Each busy machine with its phase and the seconds it has taken so far."""

@@ -20,7 +20,7 @@ from tasks.terminal.words import (
     mesh,
     minutes,
     newsworthy,
-    phase_label,
+    status_label,
     totals,
     undone,
     what_happened,
@@ -62,7 +62,7 @@ def as_table(report: Report, *, quiet: bool = False) -> RenderableType:
 
 
 def _line(host: HostReport, phase: Record, dry_run: bool) -> Text:
-    status = phase_label(phase, dry_run)
+    status = status_label(phase["status"], dry_run)
     said = what_happened(host, phase)
     head = Text.assemble((phase["phase"], "bold"), " ", (status, STYLES[status]))
     return head.append(f": {said}" if said else "")

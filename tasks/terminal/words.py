@@ -30,7 +30,7 @@ def as_text(report: Report) -> str:
             if not worth_a_line(phase):
                 continue
             said = what_happened(host, phase).replace("\n", f"\n{indent}      ")
-            status = phase_label(phase, report.dry_run)
+            status = status_label(phase["status"], report.dry_run)
             lines.append(f"{indent}  {phase['phase']} {status}{': ' if said else ''}{said}")
             if report.dry_run and phase["diff"]:
                 lines += [f"{indent}    {line}" for line in clean(phase["diff"]).splitlines()]
@@ -68,9 +68,8 @@ def label(host: HostReport, dry_run: bool) -> str:
     return "pending" if dry_run and host.changed and not lost else host.status
 
 
-def phase_label(phase: Record, dry_run: bool) -> str:
+def status_label(status: str, dry_run: bool) -> str:
     """A phase's status in words; in a dry run a change is only pending."""
-    status: str = phase["status"]
     return "pending" if dry_run and status == "changed" else status
 
 

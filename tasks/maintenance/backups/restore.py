@@ -205,11 +205,12 @@ class _Restoring:
         found = self._kept()
         wanted = [b for b in found if not self.moment or b.moment == self.moment]
         if not wanted:
-            there = ", ".join(b.moment for b in found) or "none"
+            there = ", ".join(b.moment for b in found)
+            remedy = f"there is {there}" if there else "without one, provision.py raises it anew"
             raise FleetError(
                 f"it has no backup {self.moment}".rstrip() + f" on {self._rule.to}",
                 where=self.container.name,
-                remedy=f"there is {there}",
+                remedy=remedy,
             )
         earlier = [b for b in found if b.moment < wanted[0].moment]
         return wanted[0], earlier[0] if earlier else None

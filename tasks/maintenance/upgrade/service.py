@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import time
 
 from nornir.core.inventory import Host
 
 from tasks.errors import DeadlineError, ProofError
 from tasks.intent.maintenance import BoundedCommand
 from tasks.intent.model import Container
-from tasks.maintenance.health import LOOKS, PAUSE, look_at, wrong_in
+from tasks.maintenance.health import LOOKS, last_look, look_at, wrong_in
 from tasks.run import run_of
 from tasks.transport import shell_of
 
@@ -40,15 +39,12 @@ class Service:
 
     def what_is_wrong(self, looks: int = LOOKS) -> str:
         """What its health check says in the end; empty where it is well."""
-        said = ""
-        for look in range(looks):
-            if look:
-                time.sleep(PAUSE)
+
+        def look() -> str:
             self.forget_connection()
-            said = wrong_in(look_at(self.host))
-            if not said:
-                return ""
-        return said
+            return wrong_in(look_at(self.host))
+
+        return last_look(look, looks)
 
     def forget_connection(self) -> None:
         """An open one would answer also where nobody can log in any more."""

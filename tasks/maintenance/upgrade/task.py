@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
+from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import Json
 from tasks.facts.host import facts_or_none
-from tasks.intent.model import Container
+from tasks.intent.model import Container, Machine
 from tasks.maintenance.carried import Carried
 from tasks.maintenance.upgrade.packages import foreseen, see_it_ended_well, upgraded
 from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.maintenance.upgrade.way_back import PHASE, upgrade_with_a_way_back
-from tasks.outcome import Status, failure, record, result_of
-from tasks.plan import Plan
+from tasks.outcome import Attempt
 from tasks.run import run_of
 from tasks.transport import exec_notes, shell_of
 from tasks.waves import controlling
@@ -43,12 +42,15 @@ def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
     the upgrade failed half-way or was taken back, and where that is not known: it passed its
     deadline, or the connection broke. Errors are in the record, never raised.
     """
-    machine = run_of(task).intent.machine(task.host.name)
-    if task.is_dry_run(dry_run):
-        return _dry(task)
-    if isinstance(machine, Container) and _has_a_way_back(task, machine):
-        return upgrade_with_a_way_back(task, machine)
-    return _at_once(task)
+    with Attempt(PHASE) as attempt:
+        machine = run_of(task).intent.machine(task.host.name)
+        if task.is_dry_run(dry_run):
+            _foresee(task, attempt)
+        elif isinstance(machine, Container) and _has_a_way_back(task, machine):
+            upgrade_with_a_way_back(task.host, machine, attempt)
+        else:
+            _upgrade_at_once(task.host, machine, attempt)
+    return attempt.result(task)
 
 
 def _has_a_way_back(task: Task, container: Container) -> bool:
@@ -59,15 +61,11 @@ def _has_a_way_back(task: Task, container: Container) -> bool:
     return container.maintenance.upgrade.way_back or is_upgrading(_instance_of(task))
 
 
-def _dry(task: Task) -> Result:
-    started = time.monotonic()
-    try:
-        rules = run_of(task).intent.machine(task.host.name).maintenance
-        plan = foreseen(task.host, "dry", rules)
-        plan = replace(plan, notes=(*plan.notes, *_unfinished(task), *exec_notes(task.host)))
-    except Exception as error:
-        return result_of(task, failure(PHASE, error, seconds=time.monotonic() - started))
-    return _done(task, plan, started)
+def _foresee(task: Task, attempt: Attempt) -> None:
+    rules = run_of(task).intent.machine(task.host.name).maintenance
+    plan = foreseen(task.host, "dry", rules)
+    notes = (*plan.notes, *_unfinished(task), *exec_notes(task.host))
+    attempt.plan = replace(plan, notes=notes)
 
 
 def _unfinished(task: Task) -> tuple[str, ...]:
@@ -83,33 +81,20 @@ def _instance_of(task: Task) -> Json:
     return facts.lxd.instances.get(task.host.name, {}) if facts else {}
 
 
-def _at_once(task: Task) -> Result:
+def _upgrade_at_once(host: Host, machine: Machine, attempt: Attempt) -> None:
     """In one exchange; on an LXD host, a look first and its containers' health besides."""
-    started = time.monotonic()
-    plan: Plan[None] = Plan()
-    begun = False
-    try:
-        machine = run_of(task).intent.machine(task.host.name)
-        rules = machine.maintenance
-        shell_of(task.host)
-        carried = None
-        if machine.kind == "lxd":
-            plan = foreseen(task.host, "look", rules)
-            carried = Carried(task.host) if plan.changed else None
-        if machine.kind != "lxd" or carried:
-            begun = True
-            upgrade = upgraded(task.host, "real", rules)
-            plan = replace(upgrade.plan, notes=(*upgrade.plan.notes, *exec_notes(task.host)))
-            begun = plan.changed
-            see_it_ended_well(task.host, upgrade)
-        if carried:
-            carried.see_that_all_is_as_before("its upgrade")
-    except Exception as error:
-        seconds = time.monotonic() - started
-        return result_of(task, failure(PHASE, error, plan=plan, seconds=seconds, begun=begun))
-    return _done(task, plan, started)
-
-
-def _done(task: Task, plan: Plan[None], started: float) -> Result:
-    status: Status = "changed" if plan.changed else "ok"
-    return result_of(task, record(PHASE, status, plan=plan, seconds=time.monotonic() - started))
+    rules = machine.maintenance
+    shell_of(host)
+    carried = None
+    if machine.kind == "lxd":
+        attempt.plan = foreseen(host, "look", rules)
+        if not attempt.plan.changed:
+            return
+        carried = Carried(host)
+    attempt.begun = True
+    upgrade = upgraded(host, "real", rules)
+    attempt.plan = replace(upgrade.plan, notes=(*upgrade.plan.notes, *exec_notes(host)))
+    attempt.begun = attempt.plan.changed
+    see_it_ended_well(host, upgrade)
+    if carried:
+        carried.see_that_all_is_as_before("its upgrade")

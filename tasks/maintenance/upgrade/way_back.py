@@ -8,11 +8,10 @@ it is, :mod:`tasks.maintenance.upgrade.stage` says.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from nornir.core.task import Result, Task
+from nornir.core.inventory import Host
 
 from tasks.actual import Json
 from tasks.errors import FleetError, ProofError
@@ -46,7 +45,7 @@ from tasks.maintenance.upgrade.stage import (
     versions_under_way,
     was_refused,
 )
-from tasks.outcome import Status, failure, record, result_of
+from tasks.outcome import Attempt
 from tasks.plan import Plan, Step
 from tasks.run import run_of
 from tasks.transport import exec_notes
@@ -54,53 +53,44 @@ from tasks.transport import exec_notes
 PHASE = "upgrade"
 
 
-def upgrade_with_a_way_back(task: Task, container: Container) -> Result:
+def upgrade_with_a_way_back(host: Host, container: Container, attempt: Attempt) -> None:
     """Upgrade a container for which there is something to do; see the module.
 
-    The Result holds the record of phase ``upgrade``. It is failed where it went back, and its
-    steps say so.
+    ``attempt`` is begun where something of it may be left. Raises :class:`ProofError` where the
+    container went back, and what reaching the machine or LXD raises.
     """
-    started = time.monotonic()
-    upgrade = _Upgrade(task, container)
-    try:
-        upgrade.run()
-    except Exception as error:
-        seconds = time.monotonic() - started
-        begun, plan = upgrade.begun, upgrade.plan
-        return result_of(task, failure(PHASE, error, plan=plan, seconds=seconds, begun=begun))
-    plan = replace(upgrade.plan, notes=(*upgrade.plan.notes, *exec_notes(task.host)))
-    status: Status = "changed" if plan.changed else "ok"
-    return result_of(task, record(PHASE, status, plan=plan, seconds=time.monotonic() - started))
+    _Upgrade(host, container, attempt).run()
+    plan = attempt.plan
+    attempt.plan = replace(plan, notes=(*plan.notes, *exec_notes(host)))
 
 
 class _Upgrade:
-    """One upgrade on its way; ``begun`` says that something of it may be left."""
+    """One upgrade on its way."""
 
-    def __init__(self, task: Task, container: Container) -> None:
-        self.host = task.host
+    def __init__(self, host: Host, container: Container, attempt: Attempt) -> None:
+        self.host = host
+        self.attempt = attempt
         self.container = container
         self.rules = container.maintenance
-        self.lxd_host = run_of(task).hosts[container.on]
-        self.service = Service(task.host, container)
-        self.snapshot = Snapshot(run_of(task), container)
+        self.lxd_host = run_of(host).hosts[container.on]
+        self.service = Service(host, container)
+        self.snapshot = Snapshot(run_of(host), container)
         self.versions: tuple[str, ...] = ()
-        self.plan: Plan[None] = Plan()
-        self.begun = False
 
     def run(self) -> None:
         """Finish what an earlier run began, or look, and where there is something to do, do it."""
         facts = facts_of(self.lxd_host).lxd
         instance = facts.instances.get(self.container.name, {"name": self.container.name})
         if is_upgrading(instance):
-            self.begun = True
+            self.attempt.begun = True
             instance = self.snapshot.instance()
             if self._take_up(instance) != "give its work again":
                 return
-        self.begun = False
-        self.plan = foreseen(self.host, "look", self.rules)
-        if not self.plan.changed:
+        self.attempt.begun = False
+        self.attempt.plan = foreseen(self.host, "look", self.rules)
+        if not self.attempt.plan.changed:
             return
-        self.versions = versions_of(self.plan)
+        self.versions = versions_of(self.attempt.plan)
         if was_refused(instance, self.versions):
             raise FleetError(
                 "versions that did not leave it well before are among those there are, and are not "
@@ -134,7 +124,7 @@ class _Upgrade:
                 self.service.drain()
                 self._go_on(snapshot, taken_up=True)
                 done = Step("finish", "the upgrade that an earlier run began", None)
-                self.plan = replace(self.plan, steps=(done, *self.plan.steps))
+                self._record(done, *self.attempt.plan.steps)
         return what
 
     def _prepare(self, stopped: bool) -> str:
@@ -143,16 +133,18 @@ class _Upgrade:
         ``stopped`` says that it is shut down for the snapshot.
         """
         snapshot = snapshot_name(datetime.now(timezone.utc), UNDER_WAY)
+        plan = self.attempt.plan
         self._mark(snapshot)
         try:
             self.service.drain()
-            if not is_interrupted(self.plan):
+            if not is_interrupted(plan):
                 self.service.see_that_it_is_well("before its upgrade", looks=1)
             if stopped:
-                self.begun, foreseen_only, self.plan = True, self.plan, Plan()
+                self.attempt.begun = True
+                self.attempt.plan = Plan()  # nothing is upgraded yet
             self.snapshot.take(snapshot, stopped=stopped)
             if stopped:
-                self.plan = foreseen_only
+                self.attempt.plan = plan
                 self.service.forget_connection()
                 self.service.drain()  # it may have forgotten that it was
         except Exception as error:
@@ -167,7 +159,8 @@ class _Upgrade:
             self.snapshot.drop(snapshot)
             self._give_its_work_again(instance)
         except FleetError as error:
-            self.begun, self.plan = True, Plan()  # it is not as it was, and nothing is upgraded
+            self.attempt.begun = True  # it is not as it was
+            self.attempt.plan = Plan()  # and nothing is upgraded
             raise FleetError(
                 f"{_said(reason)}; and then {error.what}",
                 where=self.container.name,
@@ -187,7 +180,7 @@ class _Upgrade:
 
     def _go_on(self, snapshot: str, *, taken_up: bool) -> None:
         """The upgrade itself; ``taken_up`` is one that another run began, some time ago."""
-        self.begun = True
+        self.attempt.begun = True
         try:
             self._upgrade()
             self.service.see_that_it_is_well("after its upgrade")
@@ -204,7 +197,7 @@ class _Upgrade:
             if foreseen(self.host, "look", self.rules).changed:
                 raise
             return  # it did what was foreseen
-        self.plan = upgrade.plan
+        self.attempt.plan = upgrade.plan
         see_it_ended_well(self.host, upgrade)
 
     def _go_back(self, snapshot: str, reason: str) -> None:
@@ -219,7 +212,7 @@ class _Upgrade:
         self.snapshot.start()
         ill = self.service.what_is_wrong()
         back = Step("restore", f"snapshot {kept_name(snapshot)}", None, "as it was before")
-        self.plan = replace(self.plan, steps=(*self.plan.steps, back))
+        self._record(*self.attempt.plan.steps, back)
         self._end(snapshot, refused=True, keep=bool(ill))
         raise ProofError(
             f"{reason}; it is back to what it was before the upgrade"
@@ -240,6 +233,9 @@ class _Upgrade:
             remedy=f"mend it there, or on {self.container.on}: lxc restore {self.container.name} "
             f"{name}; lxc config unset {self.container.name} {UPGRADING}",
         )
+
+    def _record(self, *steps: Step[None]) -> None:
+        self.attempt.plan = replace(self.attempt.plan, steps=steps)
 
     def _end(self, snapshot: str, *, refused: bool = False, keep: bool = False) -> None:
         """Decide about the snapshot, and give it its work again."""
