@@ -11,6 +11,7 @@ from tests.demo import Demo
 from tests.lab import HOST_NAMES, Lab, why_not
 from tests.lab_files import write_lab_files
 from tests.object_fleet import ObjectFleet, lab_objects
+from tests.sshd import Sshd
 
 pytest_plugins = ["tests.side_by_side", "tests.second_try"]
 
@@ -53,6 +54,15 @@ def objects(lab_hosts: ObjectFleet) -> ObjectFleet:
     """The same without any object of these tests."""
     lab_hosts.clean()
     return lab_hosts
+
+
+@pytest.fixture(scope="module")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """A real sshd of this machine, on a port of its own."""
+    server = Sshd(tmp_path_factory.mktemp("sshd"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

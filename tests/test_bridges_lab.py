@@ -76,6 +76,7 @@ def test_bridges_take_the_installers_file_over_and_keep_it(site: Site) -> None:
     assert site.sh("systemctl list-timers --all | grep -c nornir || true").strip() == "0"
 
 
+@pytest.mark.once
 def test_with_nothing_to_change_nothing_happens(site: Site) -> None:
     site.raise_containers()
     look = f"{{ stat -c '%n %y' {OURS} /etc/netplan; systemctl show -p ActiveEnterTimestamp "

@@ -102,6 +102,7 @@ class TestWhole:
         backup = machine.inside("cat /var/lib/nornir-lxd-fleet/backup/etc/motd")
         assert "Debian" in backup
 
+    @pytest.mark.once
     def test_again_there_is_nothing_to_do(self, machine: Configured) -> None:
         started = machine.started("ssh")
         entry = machine.converge(self.wanted())

@@ -99,6 +99,7 @@ def test_the_dry_run_foresaw_it(fleet: Controlled) -> None:
         assert steps(fleet.dry, machine) == steps(fleet.first, machine)
 
 
+@pytest.mark.once
 def test_a_second_run_from_outside_changes_nothing(fleet: Controlled) -> None:
     report = fleet.demo.report(inventory=fleet.inventory)
     assert statuses(report) == dict.fromkeys(MACHINES, "ok"), messages(report, "control")
@@ -127,6 +128,7 @@ def test_cron_maintains_from_inside(fleet: Controlled) -> None:
     assert said == ""
 
 
+@pytest.mark.once
 def test_a_provision_inside_finds_nothing_to_change(fleet: Controlled) -> None:
     assert fleet.inside("--dry-run", "--quiet") == (0, "")
     assert statuses(fleet.reported_inside()) == dict.fromkeys(MACHINES, "ok")

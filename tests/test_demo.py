@@ -40,6 +40,7 @@ def test_the_first_run_raises_everything(demo: Demo) -> None:
     assert [report["hosts"][c]["on"] for c in CONTAINERS] == [HOSTS[0]] * 3 + [HOSTS[1]] * 2
 
 
+@pytest.mark.once
 def test_the_second_run_changes_nothing_and_costs_little(demo: Demo) -> None:
     report = demo.report()
     assert report["exit"] == 0
@@ -158,6 +159,7 @@ def test_a_limit_that_selects_nothing_names_what_is_near(demo: Demo) -> None:
     assert "web-01" in done.stderr
 
 
+@pytest.mark.once
 def test_quiet_prints_nothing_when_nothing_changed(demo: Demo) -> None:
     done = demo.runbook("provision", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

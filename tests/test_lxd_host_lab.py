@@ -114,6 +114,7 @@ def test_lxd_is_set_up(spare: SpareHost, monkeypatch: pytest.MonkeyPatch) -> Non
     assert spare.sh("ls -d /run/nornir-lxd-fleet.* 2>/dev/null || true") == ""
 
 
+@pytest.mark.once
 def test_a_second_run_changes_nothing_in_lxd_and_asks_its_api_nothing(
     spare: SpareHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +153,7 @@ def test_remotes_crosswise_with_a_peer_that_is_away(spare: SpareHost) -> None:
     spare.sh(f"timeout 20 lxc list {NAME}:")
 
 
+@pytest.mark.once
 def test_a_second_run_changes_no_remote(spare: SpareHost) -> None:
     spare.write_inventory(sip="eno2")
     records, run = spare.run_and_look(sync_remotes)

@@ -82,6 +82,7 @@ def test_lxd_with_a_pool_on_a_file_and_kernel_settings(site: LxdSite) -> None:
     assert live.split() == ["262146", "70001"]
 
 
+@pytest.mark.once
 def test_a_second_run_changes_nothing_and_asks_its_api_nothing(site: LxdSite) -> None:
     before = site.sh(STATE)
     record, run = site.set_up_and_look()

@@ -45,6 +45,7 @@ def maintain(demo: Demo, *arguments: str) -> subprocess.CompletedProcess[str]:
     return demo.runbook("maintain", *arguments)
 
 
+@pytest.mark.once
 def test_with_nothing_to_upgrade_it_is_silent(packaged: Demo) -> None:
     done = maintain(packaged, "upgrade", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Collection
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,135 +15,23 @@ from nornir.core.task import Result, Task
 from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import FleetError, UsageError
 from tasks.intent.maintenance import Backup, Maintenance
-from tasks.intent.model import Container, LxdHost
-from tasks.intent.windows import Calendar, freeze_of, window_of
-from tasks.maintenance import gate
+from tasks.intent.windows import Calendar, freeze_of
 from tasks.maintenance.jobs import JOBS, Job
 from tasks.maintenance.maintain import maintain
-from tasks.maintenance.upgrade.stage import UPGRADING, remembering
 from tasks.outcome import record, result_of
-from tasks.report import Report
 from tasks.run import Run, run_of
 from tasks.state import StateFolder
-from tests.machines import HOST, container_of, fleet_of, host_of
-
-module = sys.modules[maintain.__module__]  # its name is also the function's
-WEDNESDAY = datetime(2026, 3, 4, 12, tzinfo=timezone.utc)
-NIGHTLY = Maintenance(calendar=Calendar((window_of("02:00-05:00"),), timezone="UTC"))
-OUTSIDE = "outside its window, which opens thu 2026-03-05 02:00 UTC"
-ASKED = "the run was asked to stop"
-Booked = dict[str, list[str]]
-
-
-class Fleet:
-    """A host with containers whose jobs are pretended, in threads, one after the other.
-
-    ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``upgrading`` were
-    left so by a run that was killed, ``during`` is called in each job, ``begun`` has those that
-    were begun, as "JOB MACHINE".
-    """
-
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
-        self.folder = folder
-        self.machines: list[Container | LxdHost] = [host_of()]
-        self.fails: Collection[str] = ()
-        self.stopped: Collection[str] = ()
-        self.upgrading: Collection[str] = ()
-        self.begun: list[str] = []
-        self.during: Callable[[str, Run], None] = lambda job, run: None
-        self.on_read: Callable[[Run], None] = lambda run: None
-        self.now = WEDNESDAY
-        patch.setattr(module, "facts_of", self._read)
-        patch.setattr(module, "facts_or_none", self._read)
-        patch.setattr(module, "lock_host", lambda host: None)
-        # no address of theirs may be this machine's by chance
-        patch.setattr(module, "in_waves", lambda intent, machines: [list(machines)])
-        patch.setattr(gate, "clock", lambda: self.now)
-        for job in ("upgrade", "health", "tidy"):
-            patch.setitem(JOBS, job, Job(self._job(job), changes=job != "health"))
-        patch.setitem(JOBS, "later", Job(self._job("later"), changes=True, after=True))
-        patch.setitem(JOBS, "backup", Job(self._job("backup"), changes=True, service=False))
-        by_hand = Job(self._job("restore"), changes=True, service=False, by_hand=True)
-        patch.setitem(JOBS, "restore", by_hand)
-
-    def add(self, name: str, **values: Any) -> None:
-        address = f"192.0.2.{len(self.machines)}"
-        self.machines.append(container_of(name, address, **values))
-
-    def declare(self, **values: Any) -> None:
-        """What all machines have."""
-        self.machines = [replace(machine, **values) for machine in self.machines]
-
-    def run(
-        self,
-        *jobs: str,
-        dry_run: bool = False,
-        now: bool = False,
-        workers: int = 1,
-        limit: Collection[str] = (),
-    ) -> Report:
-        self.begun = []
-        nr = fleet_of(self.folder, *self.machines, dry_run=dry_run)
-        if limit:
-            run_of(nr).selected = frozenset(limit)
-        return maintain(nr, jobs, now=now, workers=workers)
-
-    def begun_in(self, *jobs: str, dry_run: bool = False) -> list[str]:
-        """What a run began."""
-        self.run(*jobs, dry_run=dry_run)
-        return self.begun
-
-    @property
-    def undone(self) -> dict[str, list[str]]:
-        return StateFolder(self.folder).undone()
-
-    def _read(self, host: Host) -> HostFacts:
-        instances = {
-            machine.name: {
-                "name": machine.name,
-                "status": "Stopped" if machine.name in self.stopped else "Running",
-                "config": remembering(UPGRADING, machine.name, "0123")
-                if machine.name in self.upgrading
-                else {},
-            }
-            for machine in self.machines
-        }
-        read = HostFacts(host.name, lxd=LxdFacts(running=True, instances=instances))
-        run_of(host).facts[host.name] = read
-        self.on_read(run_of(host))
-        return read
-
-    def _job(self, job: str) -> Callable[..., Result]:
-        def work(task: Task) -> Result:
-            self.begun.append(f"{job} {task.host.name}")
-            self.during(f"{job} {task.host.name}", run_of(task))
-            fails = job in ("upgrade", "restore") and task.host.name in self.fails
-            return result_of(task, record(job, "failed" if fails else "ok"))
-
-        return work
+from tests.machines import HOST, fleet_of, host_of
+from tests.pretended import ASKED, NIGHTLY, OUTSIDE, WEDNESDAY, Pretended, booked, module
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fleet:
-    """One host and the containers a to d."""
-    fleet = Fleet(tmp_path / "state", monkeypatch)
-    for name in "abcd":
-        fleet.add(name)
-    return fleet
-
-
-def booked(report: Report, job: str) -> dict[str, str]:
-    """What a report has of a job, by machine: its message where it was skipped, or its status."""
-    return {
-        host.name: phase["message"] if phase["status"] == "skipped" else phase["status"]
-        for host in report.hosts.values()
-        for phase in host.phases
-        if phase["phase"] == job
-    }
+def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretended:
+    return Pretended.of_four(tmp_path / "state", monkeypatch)
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_canary_that_fails_is_the_last_that_is_begun(fleet: Fleet, fails: bool) -> None:
+def test_a_canary_that_fails_is_the_last_that_is_begun(fleet: Pretended, fails: bool) -> None:
     fleet.machines[3] = replace(fleet.machines[3], maintenance=Maintenance(canary=True))
     fleet.fails = ("c",) if fails else ()
     report = fleet.run("upgrade", "health", workers=4)
@@ -156,7 +42,7 @@ def test_a_canary_that_fails_is_the_last_that_is_begun(fleet: Fleet, fails: bool
 
 
 def test_an_upgrade_that_was_killed_is_finished_where_it_left_its_container_stopped(
-    fleet: Fleet,
+    fleet: Pretended,
 ) -> None:
     fleet.stopped, fleet.upgrading = ("a", "b"), ("b",)
     report = fleet.run("upgrade")
@@ -166,60 +52,7 @@ def test_an_upgrade_that_was_killed_is_finished_where_it_left_its_container_stop
         assert "b" not in {job.split()[1] for job in fleet.begun_in(*jobs, dry_run=dry_run)}
 
 
-class TestPairs:
-    """b on the first LXD host and e on the second have the work of a pair."""
-
-    @pytest.fixture
-    def pair(self, fleet: Fleet) -> Fleet:
-        fleet.machines[2] = replace(fleet.machines[2], apart="pair")
-        fleet.machines.insert(1, host_of("sidn-demo-01"))
-        fleet.add("e", on="sidn-demo-01", apart="pair")
-        return fleet
-
-    @pytest.mark.parametrize("stopped", [(), ("b",), ("e",)])
-    def test_an_upgrade_that_was_killed_is_ended_before_the_other_is_begun(
-        self, pair: Fleet, stopped: Collection[str]
-    ) -> None:
-        for name in ("b", "e"):
-            pair.stopped, pair.upgrading = set(stopped) & {name}, (name,)
-            report = pair.run("upgrade", workers=3)
-            assert [booked(report, "upgrade")[each] for each in ("b", "e")] == ["ok", "ok"]
-            order = [job.split()[1] for job in pair.begun]
-            assert order[0] == name
-            pair.fails = (name,)
-            report = pair.run("upgrade", workers=3)
-            other = "e" if name == "b" else "b"
-            said = f"{name} of its group pair has failed or is down: left alone"
-            assert booked(report, "upgrade")[other] == said
-            pair.fails = ()
-
-    def test_the_other_alone_is_left_alone_until_it_has_ended(self, pair: Fleet) -> None:
-        pair.upgrading = ("b",)
-        report = pair.run("upgrade", limit=["e"])
-        assert booked(report, "upgrade") == {
-            "e": "b of its group pair has failed or is down: left alone"
-        }
-        assert pair.begun == []
-
-    def test_one_whose_partner_is_down_on_a_host_that_is_not_selected(self, pair: Fleet) -> None:
-        pair.stopped = ("e",)
-        report = pair.run("upgrade", limit=["b"])
-        assert booked(report, "upgrade") == {
-            "b": "e of its group pair has failed or is down: left alone"
-        }
-
-    def test_an_lxd_host_that_fails_keeps_the_partners_of_what_it_carries_from_it(
-        self, pair: Fleet
-    ) -> None:
-        pair.fails = (HOST,)
-        StateFolder(pair.folder).remember_undone({"upgrade": [HOST]})
-        report = pair.run("upgrade")
-        assert booked(report, "upgrade")[HOST] == "failed"
-        said = f"{HOST} of its group pair has failed or is down: left alone"
-        assert booked(report, "upgrade")["e"] == said
-
-
-def test_so_many_failures_end_the_run_and_the_next_begins_with_the_rest(fleet: Fleet) -> None:
+def test_so_many_failures_end_the_run_and_the_next_begins_with_the_rest(fleet: Pretended) -> None:
     fleet.declare(maintenance=Maintenance(failures=2))
     fleet.fails = ("a", "b")
     report = fleet.run("upgrade", "health")
@@ -239,7 +72,9 @@ def test_so_many_failures_end_the_run_and_the_next_begins_with_the_rest(fleet: F
     assert fleet.begun == [f"upgrade {name}" for name in ("a", "b", "c", "d", HOST)]
 
 
-def test_one_that_has_begun_ends_its_changing_jobs_whatever_fails_elsewhere(fleet: Fleet) -> None:
+def test_one_that_has_begun_ends_its_changing_jobs_whatever_fails_elsewhere(
+    fleet: Pretended,
+) -> None:
     fleet.declare(maintenance=Maintenance(failures=1, batch=2))
     fleet.fails = ("a",)
     both, skipped = threading.Barrier(2, timeout=10), threading.Event()
@@ -266,7 +101,7 @@ def test_one_that_has_begun_ends_its_changing_jobs_whatever_fails_elsewhere(flee
 
 
 def test_only_machines_that_were_begun_count_as_failures(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet.declare(maintenance=replace(NIGHTLY, failures=1))
     fleet.machines[2:] = [
@@ -288,7 +123,7 @@ def test_only_machines_that_were_begun_count_as_failures(
     }
 
 
-def test_outside_its_window_a_machine_is_only_read(fleet: Fleet) -> None:
+def test_outside_its_window_a_machine_is_only_read(fleet: Pretended) -> None:
     fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
     report = fleet.run("upgrade", "health", "tidy")
     expected = {HOST: "ok", "a": "ok", "b": OUTSIDE, "c": "ok", "d": "ok"}
@@ -303,7 +138,7 @@ def test_outside_its_window_a_machine_is_only_read(fleet: Fleet) -> None:
     assert fleet.undone == {"tidy": ["b"]}
 
 
-def test_an_operator_overrides_windows_and_freezes(fleet: Fleet) -> None:
+def test_an_operator_overrides_windows_and_freezes(fleet: Pretended) -> None:
     frozen = replace(NIGHTLY.calendar, freezes=(freeze_of("2026-01-01..2026-12-31"),))
     fleet.declare(maintenance=Maintenance(calendar=frozen))
     report = fleet.run("upgrade")
@@ -317,7 +152,7 @@ def test_an_operator_overrides_windows_and_freezes(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("hour", [4, 1])
 def test_no_changing_job_begins_when_its_window_has_closed_or_without_those_before_it(
-    fleet: Fleet, hour: int
+    fleet: Pretended, hour: int
 ) -> None:
     fleet.machines = fleet.machines[:2]
     fleet.machines[1] = replace(fleet.machines[1], maintenance=NIGHTLY)
@@ -338,7 +173,9 @@ def test_no_changing_job_begins_when_its_window_has_closed_or_without_those_befo
     assert fleet.undone == {"tidy": ["a"]} if hour == 4 else {"upgrade": ["a"], "tidy": ["a"]}
 
 
-def test_a_dry_run_plans_what_a_real_one_would_leave_and_remembers_nothing(fleet: Fleet) -> None:
+def test_a_dry_run_plans_what_a_real_one_would_leave_and_remembers_nothing(
+    fleet: Pretended,
+) -> None:
     fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
     StateFolder(fleet.folder).remember_undone({"upgrade": ["d"]})
     before = (fleet.folder / "undone.json").stat().st_mtime_ns
@@ -351,7 +188,7 @@ def test_a_dry_run_plans_what_a_real_one_would_leave_and_remembers_nothing(fleet
     assert (fleet.folder / "undone.json").stat().st_mtime_ns == before
 
 
-def test_what_a_stop_leaves_is_first_in_the_next_run(fleet: Fleet) -> None:
+def test_what_a_stop_leaves_is_first_in_the_next_run(fleet: Pretended) -> None:
     fleet.during = lambda job, run: run.stop.set() if job == "upgrade b" else None
     fleet.machines[4] = replace(fleet.machines[4], maintenance=NIGHTLY)
     report = fleet.run("upgrade", "tidy", "health")
@@ -372,7 +209,7 @@ def test_what_a_stop_leaves_is_first_in_the_next_run(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("limit", [["a", "sidn-demo-01", "e"], [HOST, "a", "e"]])
 def test_a_stop_before_a_host_is_read_leaves_all_that_is_selected_of_it(
-    fleet: Fleet, limit: list[str]
+    fleet: Pretended, limit: list[str]
 ) -> None:
     fleet.machines.insert(1, host_of("sidn-demo-01"))
     fleet.add("e", on="sidn-demo-01")
@@ -382,56 +219,8 @@ def test_a_stop_before_a_host_is_read_leaves_all_that_is_selected_of_it(
     assert fleet.undone == {"upgrade": limit, "later": limit}
 
 
-def test_those_whose_partner_failed_are_left_alone_and_not_put_before_it(fleet: Fleet) -> None:
-    fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
-    fleet.fails = ("b",)
-    report = fleet.run("upgrade")
-    assert booked(report, "upgrade")["c"] == "b of its group pair has failed or is down: left alone"
-    assert fleet.undone == {}
-
-    # neither one that its window had left before the other failed
-    fleet.machines[2] = replace(fleet.machines[2], maintenance=NIGHTLY)
-    StateFolder(fleet.folder).remember_undone({"upgrade": ["b"]})
-    fleet.fails = ("c",)
-    report = fleet.run("upgrade")
-    assert booked(report, "upgrade")["b"] == OUTSIDE
-    assert (report.undone, fleet.undone) == ({}, {})
-
-
-@pytest.mark.parametrize("limit", [(), ("c",)])
-def test_whoever_has_the_work_of_a_partner_that_is_down_is_only_read(
-    fleet: Fleet, limit: Collection[str]
-) -> None:
-    fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
-    fleet.stopped = ("b",)
-    report = fleet.run("upgrade", "health", limit=limit)
-    assert [job for job in fleet.begun if job.endswith(" c")] == ["health c"]
-    assert booked(report, "upgrade")["c"] == "b of its group pair has failed or is down: left alone"
-    assert fleet.undone == {}
-    down = fleet.machines[2]
-    assert isinstance(down, Container)
-    fleet.machines[2] = replace(down, running=False)  # as declared: it has no work
-    fleet.run("upgrade", limit=limit)
-    assert "upgrade c" in fleet.begun
-
-
-@pytest.mark.parametrize("trouble", ["fails", "stopped"])
-def test_a_host_is_not_interrupted_where_it_carries_one_whose_partner_is_not_well(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, trouble: str
-) -> None:
-    monkeypatch.setitem(JOBS, "reboot", Job(fleet._job("reboot"), changes=True, interrupts=True))
-    fleet.machines[2:4] = [replace(machine, apart="pair") for machine in fleet.machines[2:4]]
-    setattr(fleet, trouble, ("b",))
-    report = fleet.run("upgrade", "reboot")
-    assert booked(report, "upgrade")[HOST] == "ok"
-    assert booked(report, "reboot")[HOST] == "b of its group pair has failed or is down: left alone"
-    assert fleet.undone == {}
-    setattr(fleet, trouble, ())
-    assert booked(fleet.run("upgrade", "reboot"), "reboot")[HOST] == "ok"
-
-
 def test_what_only_reads_neither_waits_for_a_window_nor_changes_what_is_undone(
-    fleet: Fleet,
+    fleet: Pretended,
 ) -> None:
     fleet.declare(maintenance=NIGHTLY)
     StateFolder(fleet.folder).remember_undone({"upgrade": ["d"]})
@@ -441,7 +230,7 @@ def test_what_only_reads_neither_waits_for_a_window_nor_changes_what_is_undone(
 
 
 def test_who_was_not_selected_or_could_not_be_worked_on_stays_undone(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {"upgrade": ["gone", "d", "c", "a"], "no-longer-a-job": ["a"]}
     StateFolder(fleet.folder).remember_undone(before)
@@ -460,7 +249,7 @@ def test_who_was_not_selected_or_could_not_be_worked_on_stays_undone(
 
 
 def test_the_report_is_given_also_where_nothing_can_be_remembered(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    fleet: Pretended, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: Any) -> None:
         raise FleetError("cannot be written (No space left on device)")
@@ -472,7 +261,7 @@ def test_the_report_is_given_also_where_nothing_can_be_remembered(
 
 
 def test_a_time_zone_that_is_unknown_here_is_said_before_anything_is_contacted(
-    fleet: Fleet,
+    fleet: Pretended,
 ) -> None:
     fleet.declare(maintenance=Maintenance(calendar=Calendar(timezone="Europe/Nowhere")))
     contacted: list[Run] = []
@@ -483,7 +272,9 @@ def test_a_time_zone_that_is_unknown_here_is_said_before_anything_is_contacted(
     assert set(booked(fleet.run("health"), "health").values()) == {"ok"}
 
 
-def test_a_job_that_concerns_no_service_is_done_to_containers_that_do_not_run(fleet: Fleet) -> None:
+def test_a_job_that_concerns_no_service_is_done_to_containers_that_do_not_run(
+    fleet: Pretended,
+) -> None:
     fleet.declare(maintenance=Maintenance(backup=Backup("sidn-demo-01")))
     fleet.stopped = ("a",)
     report = fleet.run("backup", "upgrade", limit=("a", "b"))
@@ -498,17 +289,8 @@ def test_a_job_that_concerns_no_service_is_done_to_containers_that_do_not_run(fl
     ]
 
 
-def test_and_to_one_whose_partner_is_not_well_but_no_other_job_is(fleet: Fleet) -> None:
-    fleet.declare(apart="pair", maintenance=Maintenance(backup=Backup("sidn-demo-01")))
-    fleet.machines[0] = replace(fleet.machines[0], apart=None)
-    fleet.stopped = ("a",)
-    report = fleet.run("backup", "upgrade", limit=("a", "b"))
-    assert booked(report, "backup") == {"a": "ok", "b": "ok"}
-    assert booked(report, "upgrade")["b"] == "a of its group pair has failed or is down: left alone"
-
-
 def test_a_job_that_would_do_nothing_is_wrong_usage(
-    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+    fleet: Pretended, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pretended = replace(JOBS["restore"], kinds=frozenset({"container"}))
     monkeypatch.setitem(JOBS, "restore", pretended)
@@ -518,7 +300,7 @@ def test_a_job_that_would_do_nothing_is_wrong_usage(
         fleet.run("restore", limit=(HOST,))
 
 
-def test_what_is_done_by_hand_is_alone_of_chosen_machines_and_at_any_time(fleet: Fleet) -> None:
+def test_what_is_done_by_hand_is_alone_of_chosen_machines_and_at_any_time(fleet: Pretended) -> None:
     fleet.declare(maintenance=replace(NIGHTLY, failures=1))
     fleet.fails = ("a",)
     report = fleet.run("restore", limit=("a", "b"))
@@ -529,7 +311,7 @@ def test_what_is_done_by_hand_is_alone_of_chosen_machines_and_at_any_time(fleet:
         fleet.run("restore", "upgrade", limit=("a",))
 
 
-def test_a_job_gets_its_options(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_gets_its_options(fleet: Pretended, monkeypatch: pytest.MonkeyPatch) -> None:
     got: list[dict[str, Any]] = []
 
     def work(task: Task, **options: Any) -> Result:

@@ -36,6 +36,7 @@ def test_one_run_leads_from_nothing_to_a_proven_mesh_and_the_profiles(mesh: Mesh
     assert all(profile == profiles[0] for profile in profiles)
 
 
+@pytest.mark.once
 def test_a_second_run_writes_nothing(mesh: Mesh) -> None:
     before = mesh.snapshot(*HOSTS)
     report = mesh.provision()

@@ -36,14 +36,6 @@ pytestmark = pytest.mark.skipif(bool(why_no_sshd()), reason=why_no_sshd())
 MEGABYTES = 3_000_000
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def shell(sshd: Sshd) -> Iterator[SshShell]:
     connected = sshd.shell()

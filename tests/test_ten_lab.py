@@ -71,6 +71,7 @@ def test_one_run_leads_from_nothing_to_ten_configured_containers(ten: Ten) -> No
         assert (proof["phase"], proof["status"]) == ("prove", "ok")
 
 
+@pytest.mark.once
 def test_the_second_run_changes_nothing_and_costs_little(ten: Ten) -> None:
     report = ten.provision()
     assert (report["exit"], report["summary"]["ok"]) == (0, 12), report

@@ -89,14 +89,6 @@ def hosts_of(folder: Path, *machines: Machine, **options: object) -> Hosts:
     return hosts
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def box(sshd: Sshd) -> LxdHost:
     """An LXD host, as far as SSH goes."""

@@ -90,7 +90,6 @@ def _claimed() -> Iterator[int]:
                 continue
             if not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino:
                 continue
-            os.set_inheritable(file.fileno(), False)
             _remove(number)  # what one left that was killed
             try:
                 yield number
