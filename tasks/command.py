@@ -62,10 +62,10 @@ from tasks.terminal.nested import show_nested
 from tasks.terminal.present import present, show_plan
 from tasks.terminal.progress import Progress
 from tasks.terminal.streams import complain, standard_streams, tell
+from tasks.walk import OnResult
 
 logger = logging.getLogger(__name__)
 
-OnResult = Callable[[AggregatedResult], None]
 Work = Callable[[Nornir, OnResult], Report]
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from nornir.core import Nornir
-from nornir.core.task import AggregatedResult, Result, Task
+from nornir.core.task import Result, Task
 
 from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
@@ -38,10 +38,8 @@ from tasks.rolling import rolling_waves
 from tasks.run import Run, run_of
 from tasks.taking_turns import TURNS, turns_of
 from tasks.transport import lock_host
-from tasks.walk import Leg, walk
+from tasks.walk import Leg, OnResult, run_over, walk
 from tasks.waves import controlling, in_waves
-
-OnResult = Callable[[AggregatedResult], None]
 
 #: The phase that fails for those containers alone that need the image.
 IMAGES = "images"
@@ -215,12 +213,7 @@ class _Provision:
         self.bootstrapped = set(ours) - here
         self._nornir_run(ours, self._controller_legs)
         read = [name for name in names if name not in ours and self._reachable(name)]
-        if not read:
-            return
-        part = self.nr.filter(filter_func=lambda host: host.name in read)
-        result = part.run(task=look_at_controller, on_failed=True)
-        if self.on_result:
-            self.on_result(result)
+        self._run_over(read, look_at_controller)
 
     def _reachable(self, machine: str) -> bool:
         container = self.intent.containers.get(machine)
@@ -260,10 +253,10 @@ class _Provision:
             return walk(task, wanted, self.report, book=task.host.name in self.report.hosts)
 
         for wave in in_waves(self.intent, machines):
-            part = self.nr.filter(filter_func=lambda host, wave=wave: host.name in wave)
-            result = part.run(task=go, name="provision", on_failed=True)
-            if self.on_result:
-                self.on_result(result)
+            self._run_over(wave, go)
+
+    def _run_over(self, machines: Collection[str], task: Callable[[Task], Result]) -> None:
+        run_over(self.nr, machines, task, self.report, name="provision", on_result=self.on_result)
 
     def _skip_containers_of_lost_hosts(self) -> None:
         for host in self.intent.lxd_hosts:

@@ -1,19 +1,21 @@
-"""One machine's way through phases, as a grouped Nornir task that books each one."""
+"""Machines' way through phases: grouped Nornir tasks that book each one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nornir.core import Nornir
 from nornir.core.exceptions import NornirSubTaskError
-from nornir.core.task import Result, Task
+from nornir.core.task import AggregatedResult, Result, Task
 
 from tasks.errors import LockedError
 from tasks.outcome import Record, failure, record
 from tasks.report import Report
 from tasks.run import run_of
 
+OnResult = Callable[[AggregatedResult], None]
 NOTHING_TO_DO = "none of these phases has to do with it"
 
 
@@ -29,6 +31,31 @@ class Leg:
     task: Callable[..., Result]
     options: Mapping[str, Any] = field(default_factory=dict)
     blocks: bool = True
+
+
+def run_over(
+    nr: Nornir,
+    machines: Collection[str],
+    task: Callable[[Task], Result],
+    report: Report,
+    *,
+    name: str,
+    on_result: OnResult | None = None,
+) -> None:
+    """One Nornir run over these machines; none for no machine, which Nornir would warn of.
+
+    What a machine raises outside of its phases, which :func:`walk` books, is booked here.
+    """
+    if not machines:
+        return
+    part = nr.filter(filter_func=lambda host: host.name in machines)
+    results = part.run(task=task, name=name, on_failed=True)
+    for machine, result in results.items():
+        error = result[0].exception
+        if isinstance(error, Exception) and machine in report.hosts:
+            report.add(machine, failure("check", error))
+    if on_result:
+        on_result(results)
 
 
 def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) -> Result:

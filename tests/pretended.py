@@ -122,6 +122,8 @@ class Pretended:
         return read
 
     def pretend(self, job: str) -> Callable[..., Result]:
+        """A job that books itself, and that it has begun."""
+
         def work(task: Task) -> Result:
             self.begun.append(f"{job} {task.host.name}")
             self.during(f"{job} {task.host.name}", run_of(task))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from nornir.core import Nornir
-from nornir.core.task import AggregatedResult, Result, Task
+from nornir.core.task import Result, Task
 
 from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import facts_of, facts_or_none
@@ -24,11 +24,11 @@ from tasks.maintenance.undone import first_of, still_undone
 from tasks.maintenance.upgrade.way_back import PHASE as UPGRADE
 from tasks.maintenance.visit import skip_late, visit
 from tasks.maintenance.workable import Workable
-from tasks.outcome import Attempt, Record, failure, record
+from tasks.outcome import Attempt, Record, record
 from tasks.report import Report
 from tasks.run import Run, run_of
 from tasks.transport import lock_host
-from tasks.walk import NOTHING_TO_DO, Leg, walk
+from tasks.walk import NOTHING_TO_DO, Leg, OnResult, run_over, walk
 from tasks.waves import in_waves
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def maintain(
     now: bool = False,
     workers: int = 20,
     time_limit: float | None = None,
-    on_result: Callable[[AggregatedResult], None] | None = None,
+    on_result: OnResult | None = None,
 ) -> Report:
     """Run maintenance jobs on the selected part of a fleet.
 
@@ -126,7 +126,7 @@ class _Maintenance:
         jobs: dict[str, Job],
         gate: Gate,
         workers: int,
-        on_result: Callable[[AggregatedResult], None] | None,
+        on_result: OnResult | None,
     ) -> None:
         self.nr = nr
         self.jobs = {name: job for name, job in jobs.items() if not job.after}
@@ -236,15 +236,7 @@ class _Maintenance:
     def _run_on(
         self, machines: Collection[str], nr: Nornir, task: Callable[[Task], Result]
     ) -> None:
-        """One Nornir run; none for no machine, which Nornir would warn of."""
-        if machines:
-            part = nr.filter(filter_func=lambda host: host.name in machines)
-            result = part.run(task=task, name="maintain", on_failed=True)
-            for name, results in result.items():
-                if isinstance(results[0].exception, Exception):  # in a phase, walk has booked it
-                    self.report.add(name, failure("check", results[0].exception))
-            if self.on_result:
-                self.on_result(result)
+        run_over(nr, machines, task, self.report, name="maintain", on_result=self.on_result)
 
     def _check(self, task: Task) -> Result:
         late = self.gate.why_late()
