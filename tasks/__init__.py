@@ -6,11 +6,12 @@ Open a fleet with :func:`open_fleet`, then run any of the tasks with Nornir, or 
 
 from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
+from tasks.check import check_host
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
 from tasks.controllers.task import identify_controller
 from tasks.controllers.trust import trust_controllers
-from tasks.facts.host import check_host, gather_facts
+from tasks.facts.host import gather_facts
 from tasks.fleet import open_fleet
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd

@@ -25,8 +25,8 @@ from tasks.intent.cron import maintain_words
 from tasks.intent.secret import hide
 from tasks.log import log_to
 from tasks.maintenance import maintain, place_on
-from tasks.maintenance.backups.restore import RESTORE
 from tasks.maintenance.jobs import JOBS, chosen
+from tasks.maintenance.restore.task import RESTORE
 from tasks.options import (
     INSTALL_CRON,
     install_options,

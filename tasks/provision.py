@@ -18,13 +18,13 @@ from nornir.core.task import Result, Task
 
 from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bridges import configure_bridges
+from tasks.check import see_that_it_can_be_managed
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
 from tasks.controllers.known import has_controllers
 from tasks.controllers.task import identify_controller, look_at_controller
 from tasks.controllers.trust import trust_controllers
 from tasks.errors import LockedError, UsageError
-from tasks.facts.host import see_that_it_can_be_managed
 from tasks.images import sync_images
 from tasks.lxd_server import setup_lxd
 from tasks.mistakes import nearest

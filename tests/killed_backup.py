@@ -10,7 +10,8 @@ import threading
 from typing import Any
 
 from tasks.command import maintain_command
-from tasks.maintenance.backups import bringing, store
+from tasks.maintenance.backups import store
+from tasks.maintenance.restore import writes
 from tests.killed import Boundary, die_at
 
 
@@ -49,21 +50,21 @@ RESTORE_STAGES = {
     "verified": Boundary(store.Store, "damaged", meant=_of_store),
     "import under way": Boundary(store.Store, "hand_out", after=False, meant=_of_store),
     "volume imported": Boundary(store.Store, "hand_out", meant=_of_store),
-    "volume marked": Boundary(bringing, "_mark_volume", meant=_imported),
-    "container imported": Boundary(bringing, "update", after=False, meant=_imported),
-    "container marked": Boundary(bringing, "update", meant=_imported),
-    "to be started": Boundary(bringing, "change_state", after=False),
-    "started": Boundary(bringing, "change_state"),
-    "proven": Boundary(bringing.Bringing, "let_go", after=False),
-    "let go": Boundary(bringing.Bringing, "let_go"),
+    "volume marked": Boundary(writes, "_mark_volume", meant=_imported),
+    "container imported": Boundary(writes, "update", after=False, meant=_imported),
+    "container marked": Boundary(writes, "update", meant=_imported),
+    "to be started": Boundary(writes, "change_state", after=False),
+    "started": Boundary(writes, "change_state"),
+    "proven": Boundary(writes.RestoreWriter, "let_go", after=False),
+    "let go": Boundary(writes.RestoreWriter, "let_go"),
 }
 #: And one that replaces what is there, which runs on until its import is whole.
 REPLACE_STAGES = {
     "container marked": RESTORE_STAGES["container marked"],
-    "retired": Boundary(bringing, "retire"),
-    "volume kept": Boundary(bringing.Bringing, "_rename", meant=_kept),
-    "volume placed": Boundary(bringing.Bringing, "_place", meant=_of_volume),
-    "container placed": Boundary(bringing.Bringing, "_place", meant=_of_container),
+    "retired": Boundary(writes, "retire"),
+    "volume kept": Boundary(writes.RestoreWriter, "_rename", meant=_kept),
+    "volume placed": Boundary(writes.RestoreWriter, "_place", meant=_of_volume),
+    "container placed": Boundary(writes.RestoreWriter, "_place", meant=_of_container),
 }
 STAGES = {**BACKUP_STAGES, **RESTORE_STAGES, **REPLACE_STAGES}
 #: Seconds that LXD has been at work when the process dies.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks.facts.host import LEAST_FREE
+from tasks.obstacles import LEAST_FREE
 from tests.backup_site import (
     BOX,
     CLOUD,

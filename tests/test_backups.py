@@ -17,29 +17,29 @@ from tasks.errors import FleetError, UsageError
 from tasks.intent.maintenance import Retention
 from tasks.intent.model import Bridge, Container, LxdHost, Ssh
 from tasks.maintenance import place_on
-from tasks.maintenance.backups.marks import half_name, halves_of, with_own_volumes
+from tasks.maintenance.backups.kept import Stored, parse_stored
 from tasks.maintenance.backups.plan import plan_backup
-from tasks.maintenance.backups.restoring import plan_restore, see_that_it_can_be
+from tasks.maintenance.backups.promises import promised_room
 from tasks.maintenance.backups.room import (
     LxdRoom,
     in_words,
     parse_room,
-    promised_room,
     see_room_for_export,
     see_room_for_import,
     see_that_lxd_can,
 )
-from tasks.maintenance.backups.store import Stored, parse_stored
 from tasks.maintenance.backups.stored import (
     Part,
     StoredBackup,
     as_manifest,
-    disks_left_out,
     from_manifest,
     parts_of,
     state_of,
 )
+from tasks.maintenance.disks import disks_left_out
 from tasks.maintenance.moments import made_at, moment_name
+from tasks.maintenance.restore.marks import half_name, halves_of, with_own_volumes
+from tasks.maintenance.restore.plan import plan_restore, see_that_it_can_be
 from tasks.run import run_of
 from tests.machines import container_of, fleet_of, host_of
 

@@ -16,9 +16,9 @@ import pytest
 
 from tasks.actual import HostFacts, Link, LiveRoute
 from tasks.errors import FleetError
-from tasks.facts.host import LEAST_FREE, obstacles_of
 from tasks.facts.host_document import parse_facts
 from tasks.intent.model import Bridge, LxdHost, Ssh
+from tasks.obstacles import LEAST_FREE, obstacles_of
 from tasks.onhost import on_host
 
 CASES = Path(__file__).parent / "cases"

@@ -13,7 +13,8 @@ import yaml
 from nornir.core.task import Result, Task
 
 from tasks.bridges import configure_bridges
-from tasks.facts.host import check_host, facts_of, gather_facts
+from tasks.check import check_host
+from tasks.facts.host import facts_of, gather_facts
 from tasks.lxd_api.connection import api_of
 from tasks.lxd_server import setup_lxd
 from tasks.remotes import prove_edges, sync_remotes

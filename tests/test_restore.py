@@ -12,9 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from tasks.errors import LxdError
-from tasks.maintenance.backups import restore
-from tasks.maintenance.backups.restoring import RestoreWrite
 from tasks.maintenance.backups.stored import Part
+from tasks.maintenance.restore import task as restore
+from tasks.maintenance.restore.plan import RestoreWrite
 from tasks.plan import Plan, Step
 from tasks.run import run_of
 from tests.machines import container_of, fleet_of, host_of
@@ -44,7 +44,7 @@ def restoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Restoring:
 
     def apply(carry_out: Callable[[RestoreWrite], None]) -> None:
         fake = SimpleNamespace(carry_out=carry_out, let_go=lambda: None)
-        monkeypatch.setattr(restore, "Bringing", lambda *_: fake)
+        monkeypatch.setattr(restore, "RestoreWriter", lambda *_: fake)
         host = nr.inventory.hosts["web-01"]
         restore._Restoring(host, container, replace_it=True, moment="").apply(plan)
 

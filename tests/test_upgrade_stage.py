@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from tasks.actual import LxdFacts
+from tasks.maintenance.disks import driver_of, root_pool
 from tasks.maintenance.upgrade.packages import is_interrupted, simulated, versions_of
-from tasks.maintenance.upgrade.snapshot import driver_of
 from tasks.maintenance.upgrade.stage import (
     REFUSED,
     decided,
@@ -45,7 +45,7 @@ def test_what_a_snapshot_is_called(case: dict[str, str]) -> None:
 def test_the_driver_of_the_root_disk(case: dict[str, Any]) -> None:
     pools = {"default": {"driver": "dir"}, "fast": {"driver": "zfs"}}
     instance = {"name": "web", "expanded_devices": case["devices"]}
-    assert driver_of(instance, LxdFacts(pools=pools)) == case["driver"]
+    assert driver_of(root_pool(instance), LxdFacts(pools=pools)) == case["driver"]
 
 
 def test_versions_that_went_wrong_are_told_from_others() -> None:

@@ -1,23 +1,19 @@
-"""One read of an LXD host for all phases, and what must be true before one of them begins."""
+"""One read of an LXD host for all phases."""
 
 from __future__ import annotations
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from tasks.actual import HostFacts, Link
+from tasks.actual import HostFacts
 from tasks.errors import FleetError, UnreachableError, UsageError
 from tasks.facts.host_document import parse_facts
-from tasks.intent.model import LxdHost
 from tasks.onhost import on_host
-from tasks.outcome import Attempt
 from tasks.run import run_of
 from tasks.transport import shell_of
 
 #: Seconds for the whole read; LXD itself gets 8 of them (see the script).
 DEADLINE = 30.0
-#: With less free space than this, in bytes, neither a file nor LXD's database is written safely.
-LEAST_FREE = 50 * 1024**2
 
 
 def facts_of(host: Host, *, fresh: bool = False) -> HostFacts:
@@ -67,49 +63,3 @@ def gather_facts(task: Task, refresh: bool = False) -> Result:
     ``Result.result`` is the host's :class:`~tasks.actual.HostFacts`.
     """
     return Result(host=task.host, result=facts_of(task.host, fresh=refresh))
-
-
-def check_host(task: Task) -> Result:
-    """Read an LXD host and see whether the other phases can begin. It changes nothing.
-
-    ``Result.result`` is the record of the phase ``check`` (see :func:`tasks.outcome.record`); what
-    is in the way is its message and fails the task.
-    """
-    with Attempt("check") as attempt:
-        see_that_it_can_be_managed(task.host)
-    return attempt.result(task)
-
-
-def see_that_it_can_be_managed(host: Host) -> None:
-    """Read an LXD host; raises :class:`FleetError` with all that is in the way of its phases."""
-    obstacles = obstacles_of(run_of(host).intent.lxd_hosts[host.name], facts_of(host))
-    if obstacles:
-        raise FleetError("; ".join(obstacles), where=host.name)
-
-
-def obstacles_of(wanted: LxdHost, actual: HostFacts) -> list[str]:
-    """What stands in the way of managing this host, each with its remedy; empty when nothing."""
-    obstacles = []
-    if not actual.root:
-        obstacles.append("commands there do not run as root, log in as root or allow sudo -n")
-    if not actual.systemd:
-        obstacles.append("it does not run systemd, which LXD hosts are managed with")
-    if actual.os_id not in ("debian", "ubuntu"):
-        obstacles.append(f"it runs {actual.os_id or 'an unknown system'}, not Debian or Ubuntu")
-    if wanted.bridges and not actual.netplan_version:
-        obstacles.append("netplan is missing, apt-get install netplan.io")
-    nics = sorted(link.name for link in actual.links.values() if _could_be_a_nic(link))
-    for role, nic in wanted.nics.items():
-        if nic not in actual.links:
-            there = ", ".join(nics) or "none"
-            obstacles.append(f"there is no NIC {nic} for {role}; its NICs are: {there}")
-    for mount, free in actual.free.items():
-        if free < LEAST_FREE:
-            obstacles.append(f"only {free // 1024**2} MB free on {mount}, make room there")
-    return obstacles
-
-
-def _could_be_a_nic(link: Link) -> bool:
-    """A bridge, a vlan or a container's end is none; a bond or a virtual machine's NIC may be."""
-    made_by_us = link.kind in ("bridge", "vlan") or link.name.startswith("veth")
-    return not made_by_us and link.name != "lo"

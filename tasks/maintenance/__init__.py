@@ -1,6 +1,5 @@
 """Regular upkeep: the jobs, each a task of its own, and the order in which a fleet gets them."""
 
-from tasks.maintenance.backups.restore import place_on, restore_container
 from tasks.maintenance.backups.task import back_up_container
 from tasks.maintenance.certificates import renew_certificates
 from tasks.maintenance.drift import find_drift
@@ -9,6 +8,7 @@ from tasks.maintenance.images import refresh_images
 from tasks.maintenance.jobs import JOBS
 from tasks.maintenance.maintain import maintain
 from tasks.maintenance.reboot import reboot_machine
+from tasks.maintenance.restore.task import place_on, restore_container
 from tasks.maintenance.snapshots import prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 

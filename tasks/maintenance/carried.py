@@ -8,7 +8,7 @@ from nornir.core.inventory import Host
 
 from tasks.errors import FleetError, ProofError
 from tasks.facts.lxd import lxd_facts_of
-from tasks.maintenance.health import last_look, look_at, wrong_in
+from tasks.maintenance.look import last_look, look_at, wrong_in
 from tasks.run import run_of
 
 

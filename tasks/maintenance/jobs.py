@@ -10,7 +10,6 @@ from typing import Any
 from nornir.core.task import Result
 
 from tasks.errors import UsageError
-from tasks.maintenance.backups.restore import RESTORE, restore_container
 from tasks.maintenance.backups.task import BACKUP, back_up_container
 from tasks.maintenance.certificates import PHASE as CERTIFICATES
 from tasks.maintenance.certificates import renew_certificates
@@ -21,6 +20,7 @@ from tasks.maintenance.images import PHASE as IMAGES
 from tasks.maintenance.images import refresh_images
 from tasks.maintenance.reboot import PHASE as REBOOT
 from tasks.maintenance.reboot import reboot_machine
+from tasks.maintenance.restore.task import RESTORE, restore_container
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade import upgrade_packages
 

@@ -16,8 +16,8 @@ from tasks.facts.host import facts_of, facts_or_none
 from tasks.maintenance.backups.task import BACKUP
 from tasks.maintenance.calendar import zone_of
 from tasks.maintenance.gate import Gate
-from tasks.maintenance.health import PHASE
 from tasks.maintenance.jobs import JOBS, Job, chosen
+from tasks.maintenance.look import PHASE
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, turns_of
 from tasks.maintenance.undone import first_of, still_undone

@@ -9,8 +9,9 @@ from typing import Any
 from nornir.core.task import Result, Task
 
 from tasks.maintenance.gate import Gate
-from tasks.maintenance.health import PHASE, check_health
+from tasks.maintenance.health import check_health
 from tasks.maintenance.jobs import Job
+from tasks.maintenance.look import PHASE
 from tasks.maintenance.turns import Turn
 from tasks.outcome import record
 from tasks.report import Report

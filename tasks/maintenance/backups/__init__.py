@@ -1,1 +1,1 @@
-"""Backups of containers on another machine of the fleet, and containers raised from them."""
+"""Backups of containers on another machine of the fleet."""

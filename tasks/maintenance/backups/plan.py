@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.intent.maintenance import Retention
+from tasks.maintenance.backups.kept import Stored
 from tasks.maintenance.backups.room import in_words
-from tasks.maintenance.backups.store import Stored
 from tasks.maintenance.backups.stored import Part, StoredBackup
 from tasks.maintenance.moments import made_at
 from tasks.maintenance.retention import kept

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nornir.core.inventory import Host
-
 from tasks.actual import Json, LxdFacts
-from tasks.errors import FleetError, LxdError
-from tasks.facts.host import LEAST_FREE
+from tasks.errors import FleetError
 from tasks.maintenance.backups.stored import Part
-from tasks.onhost import on_host
-from tasks.run import Run
-from tasks.transport import shell_of
-
-#: Seconds to count the files of a container and its volumes, and without counting any.
-DEADLINE = 600.0
-QUICK_DEADLINE = 90.0
-_FOLDERS = {"snap": "/var/snap/lxd/common/lxd", "deb": "/var/lib/lxd"}
+from tasks.obstacles import LEAST_FREE
 
 
 @dataclass(frozen=True)
@@ -39,26 +28,6 @@ class LxdRoom:
     pools: Mapping[str, int] = field(default_factory=dict)
     volumes: Mapping[tuple[str, str], Json] = field(default_factory=dict)
     exports: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def read_room(host: Host, facts: LxdFacts, questions: Sequence[str]) -> LxdRoom:
-    """Ask an LXD host; ``questions`` are words for ``onhost/lxd_room.sh``. One exchange.
-
-    Raises :class:`CommandError`, :class:`LxdError`, or what ``shell_of`` raises.
-    """
-    pid = str((facts.server.get("environment") or {}).get("server_pid", ""))
-    folder = _FOLDERS[facts.package or "deb"]
-    script = on_host("lxd_room", pid, folder, *questions)
-    deadline = DEADLINE if "size" in questions else QUICK_DEADLINE
-    done = shell_of(host).run(script, deadline=deadline).check(host.name, "reading LXD's room")
-    try:
-        return parse_room(done.text)
-    except (ValueError, IndexError, KeyError, TypeError):
-        raise LxdError(
-            "what it says of LXD's room is not understood",
-            where=host.name,
-            remedy="look at: lxc storage list; df /var/lib/lxd",
-        ) from None
 
 
 def parse_room(text: str) -> LxdRoom:
@@ -124,35 +93,6 @@ def see_room_for_export(
     why = "backups are kept there"
     _see(to, place, free, all_of_it, why, promised=promised.get(to, 0))
     return {host: largest, to: all_of_it}
-
-
-@contextmanager
-def promised_room(
-    run: Run, look: Callable[[Mapping[str, int]], Mapping[str, int]]
-) -> Iterator[Callable[[str, int], None]]:
-    """Have room promised to what is done within, so that no two are told of the same free bytes.
-
-    Arguments:
-        look: gets the bytes that are promised to others, by machine, sees that what is free beside
-            them is enough, and returns what is needed. Nothing is promised or given back meanwhile.
-
-    Yields what is called with a machine and the bytes that have been written there.
-    """
-    with run.promising:
-        left = dict(look(dict(run.promised)))
-        for machine, size in left.items():
-            run.promised[machine] = run.promised.get(machine, 0) + size
-
-    def give_back(machine: str, size: int) -> None:
-        with run.promising:
-            run.promised[machine] -= size
-            left[machine] -= size
-
-    try:
-        yield give_back
-    finally:
-        for machine, size in tuple(left.items()):
-            give_back(machine, size)
 
 
 def see_room_for_import(host: str, room: LxdRoom, parts: Sequence[Part], lxd: LxdFacts) -> None:

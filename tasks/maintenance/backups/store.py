@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from nornir.core.inventory import Host
 
 from tasks.errors import CommandError
 from tasks.intent.model import Container
+from tasks.maintenance.backups.kept import Stored, parse_stored
 from tasks.maintenance.backups.stored import (
     Part,
     StoredBackup,
     as_manifest,
-    from_manifest,
 )
-from tasks.maintenance.moments import made_at
 from tasks.onhost import on_host
 from tasks.run import run_of
 from tasks.shell import Completed
@@ -27,23 +25,6 @@ DEADLINE = 60.0
 WAIT = 300.0
 #: Seconds that a machine needs beside LXD's own, to write a file out and to sum it up.
 AFTERWARDS = 600.0
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What is kept of a container: ``whole`` backups by their moment, and ``halves``, of which each
-    has the exports that LXD kept before it was begun, as ``PATH/NAME``; None for one that did not
-    come to that, and has left none itself.
-
-    ``free`` are the bytes free in ``folder``. ``odd`` are those whose manifest is not understood,
-    which are left alone.
-    """
-
-    free: int = 0
-    folder: str = ""
-    whole: Mapping[str, StoredBackup] = field(default_factory=dict)
-    halves: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    odd: tuple[str, ...] = ()
 
 
 class Store:
@@ -151,29 +132,6 @@ class Store:
         shell = shell_of(self.keeper)
         done = shell.run(self._script(*words), stdin=stdin, deadline=deadline)
         return done.check(self.name, what)
-
-
-def parse_stored(text: str) -> Stored:
-    """What the script's ``list`` printed."""
-    free, folder = 0, ""
-    whole: dict[str, StoredBackup] = {}
-    halves: dict[str, frozenset[str] | None] = {}
-    odd: list[str] = []
-    for line in text.splitlines():
-        kind, first, *rest = line.split(" ")
-        if kind == "free":
-            free, folder = int(first), rest[0]
-            continue
-        if made_at(first) is None:
-            continue
-        content = base64.b64decode("".join(rest)).decode(errors="replace")
-        if kind == "half":
-            halves[first] = frozenset(content.split()[1:]) if content else None
-        elif (backup := from_manifest(content)) and backup.moment == first:
-            whole[first] = backup
-        else:
-            odd.append(first)
-    return Stored(free, folder, whole, halves, tuple(odd))
 
 
 def _said(part: Part, container: str) -> str:

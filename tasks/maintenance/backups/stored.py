@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.actual import Json, LxdFacts
+from tasks.maintenance.disks import custom_volumes, driver_of, root_pool
 
 INSTANCE = "container"
 #: The config key with what cloud-init knows an instance by.
@@ -110,37 +111,10 @@ def parts_of(instance: Json, size_of: Mapping[tuple[str, str, str], int]) -> tup
     return tuple(parts)
 
 
-def root_pool(instance: Json) -> str:
-    """The storage pool of an instance's root disk."""
-    return next((str(d.get("pool", "")) for _, d in _disks(instance) if d.get("path") == "/"), "")
-
-
-def custom_volumes(instance: Json) -> list[tuple[str, str]]:
-    """The custom storage volumes that are attached to an instance, each once: pool and name."""
-    found = [
-        (str(disk["pool"]), str(disk["source"]))
-        for _, disk in _disks(instance)
-        if disk.get("pool") and disk.get("source") and disk.get("path") != "/"
-    ]
-    return sorted(set(found))
-
-
-def disks_left_out(instance: Json) -> list[str]:
-    """The names of an instance's disks that are no volumes: folders and devices of its host."""
-    return sorted(
-        name for name, disk in _disks(instance) if disk.get("source") and not disk.get("pool")
-    )
-
-
 def state_of(instance: Json, facts: LxdFacts) -> State:
     """In what state an export of an instance has its files."""
     if instance.get("status") == "Stopped":
         return "stopped"
     pools = {root_pool(instance), *(pool for pool, _ in custom_volumes(instance))}
-    drivers = {str((facts.pools.get(pool) or {}).get("driver", "")) for pool in pools}
+    drivers = {driver_of(pool, facts) for pool in pools}
     return "of one moment" if drivers <= SNAPSHOTTING else "read while it ran"
-
-
-def _disks(instance: Json) -> list[tuple[str, dict[str, Any]]]:
-    devices = instance.get("expanded_devices") or instance.get("devices") or {}
-    return [(name, device) for name, device in devices.items() if device.get("type") == "disk"]

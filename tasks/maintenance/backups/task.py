@@ -15,25 +15,14 @@ from tasks.errors import FleetError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.intent.maintenance import Backup
 from tasks.intent.model import Container
+from tasks.maintenance.backups.kept import Stored
 from tasks.maintenance.backups.plan import BackupWrite, created, export_path, plan_backup
-from tasks.maintenance.backups.room import (
-    LxdRoom,
-    promised_room,
-    read_room,
-    see_room_for_export,
-    see_that_lxd_can,
-)
-from tasks.maintenance.backups.store import Store, Stored
-from tasks.maintenance.backups.stored import (
-    INSTANCE_ID,
-    Part,
-    StoredBackup,
-    custom_volumes,
-    disks_left_out,
-    parts_of,
-    root_pool,
-    state_of,
-)
+from tasks.maintenance.backups.promises import promised_room
+from tasks.maintenance.backups.read_room import read_room
+from tasks.maintenance.backups.room import LxdRoom, see_room_for_export, see_that_lxd_can
+from tasks.maintenance.backups.store import Store
+from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup, parts_of, state_of
+from tasks.maintenance.disks import custom_volumes, disks_left_out, root_pool
 from tasks.maintenance.moments import moment_name
 from tasks.onhost import on_host
 from tasks.outcome import converge, record, result_of

@@ -9,7 +9,7 @@ from nornir.core.inventory import Host
 from tasks.errors import DeadlineError, ProofError
 from tasks.intent.maintenance import BoundedCommand
 from tasks.intent.model import Container
-from tasks.maintenance.health import LOOKS, last_look, look_at, wrong_in
+from tasks.maintenance.look import LOOKS, last_look, look_at, wrong_in
 from tasks.run import run_of
 from tasks.transport import shell_of
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tasks.actual import Json, LxdFacts
+from tasks.actual import Json
 from tasks.containers.restarting import see_that_it_is_up
 from tasks.containers.step import ContainerWrite
 from tasks.containers.writes import change_state, stop, update, wait_until_idle
 from tasks.errors import FleetError, LxdError, LxdNotFoundError
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
-from tasks.maintenance.backups.stored import root_pool
 from tasks.maintenance.upgrade.stage import decided, kept_name
 from tasks.run import Run
 from tasks.transport import exec_shell_of
@@ -130,8 +129,3 @@ class Snapshot:
     @property
     def _api(self) -> LxdApi:
         return api_of(self._run.hosts[self._container.on])
-
-
-def driver_of(instance: Json, facts: LxdFacts) -> str:
-    """The driver of the pool that an instance's root disk is in; empty where it is not known."""
-    return str(facts.pools.get(root_pool(instance), {}).get("driver", ""))

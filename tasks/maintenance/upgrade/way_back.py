@@ -17,6 +17,7 @@ from tasks.actual import Json
 from tasks.errors import FleetError, ProofError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
+from tasks.maintenance.disks import driver_of, root_pool
 from tasks.maintenance.snapshots import snapshot_name, snapshots_of
 from tasks.maintenance.upgrade.packages import (
     OutputLostError,
@@ -27,7 +28,7 @@ from tasks.maintenance.upgrade.packages import (
     versions_of,
 )
 from tasks.maintenance.upgrade.service import Service
-from tasks.maintenance.upgrade.snapshot import COPYING, Snapshot, driver_of
+from tasks.maintenance.upgrade.snapshot import COPYING, Snapshot
 from tasks.maintenance.upgrade.stage import (
     BACK,
     FORTH,
@@ -99,7 +100,7 @@ class _Upgrade:
                 remedy="hold them (maintenance: upgrade: hold), or have them tried again, on "
                 f"{self.container.on}: lxc config unset {self.container.name} {REFUSED}",
             )
-        snapshot = self._prepare(driver_of(instance, facts) in COPYING)
+        snapshot = self._prepare(driver_of(root_pool(instance), facts) in COPYING)
         self._go_on(snapshot, taken_up=False)
 
     def _take_up(self, instance: Json) -> Next:

@@ -19,13 +19,14 @@ from tasks.facts.machine import is_known, read_machine
 from tasks.intent.maintenance import Backup
 from tasks.intent.model import Configure, Container
 from tasks.lxd_api.connection import api_of
-from tasks.maintenance.backups.bringing import Bringing
-from tasks.maintenance.backups.marks import begun_from
 from tasks.maintenance.backups.plan import newest
-from tasks.maintenance.backups.restoring import RestoreWrite, plan_restore, see_that_it_can_be
-from tasks.maintenance.backups.room import LxdRoom, read_room, see_room_for_import, see_that_lxd_can
+from tasks.maintenance.backups.read_room import read_room
+from tasks.maintenance.backups.room import LxdRoom, see_room_for_import, see_that_lxd_can
 from tasks.maintenance.backups.store import Store
 from tasks.maintenance.backups.stored import StoredBackup
+from tasks.maintenance.restore.marks import begun_from
+from tasks.maintenance.restore.plan import RestoreWrite, plan_restore, see_that_it_can_be
+from tasks.maintenance.restore.writes import RestoreWriter
 from tasks.mistakes import nearest
 from tasks.outcome import converge
 from tasks.plan import Plan
@@ -160,18 +161,18 @@ class _Restoring:
         if any(step.write.action == "import" for step in plan.steps):
             self._verify(backup, before)
         api = api_of(self.target)
-        bringing = Bringing(api, self._store, backup, self.container, self.target)
+        writer = RestoreWriter(api, self._store, backup, self.container, self.target)
         kept = ""
         try:
             with self.run.restoring(self.target.name):
                 if any(step.write.action in ("import", "place") for step in plan.steps):
                     plan = self.plan(True)
                 for write in (step.write for step in plan.steps[:-1]):
-                    self._carry_out(bringing, write)
+                    self._carry_out(writer, write)
                     if (write.action, write.name) == ("retire", self.container.name):
                         kept = write.rename
             for write in (step.write for step in plan.steps[-1:]):
-                self._carry_out(bringing, write)
+                self._carry_out(writer, write)
         except FleetError as error:
             if kept:
                 error.remedy = _and_what_is_kept(error.remedy, self.container.name, kept)
@@ -258,12 +259,12 @@ class _Restoring:
                 else "there is none before it",
             )
 
-    def _carry_out(self, bringing: Bringing, write: RestoreWrite) -> None:
-        bringing.carry_out(write)
+    def _carry_out(self, writer: RestoreWriter, write: RestoreWrite) -> None:
+        writer.carry_out(write)
         if write.action in ("start", "prove"):
             if self.container.running:
                 self._prove()
-            bringing.let_go()
+            writer.let_go()
 
     def _prove(self) -> None:
         """See from inside that it is up and where it should be, and that SSH lets us in."""

@@ -16,7 +16,9 @@ from tasks.actual import Json, LxdFacts
 from tasks.containers.departed import free_name
 from tasks.errors import FleetError
 from tasks.intent.model import Container, LxdHost
-from tasks.maintenance.backups.marks import (
+from tasks.maintenance.backups.room import LxdRoom, in_words
+from tasks.maintenance.backups.stored import Part, StoredBackup
+from tasks.maintenance.restore.marks import (
     REPLACED,
     begun_from,
     half_name,
@@ -26,8 +28,6 @@ from tasks.maintenance.backups.marks import (
     restored_mark,
     volume_mark,
 )
-from tasks.maintenance.backups.room import LxdRoom, in_words
-from tasks.maintenance.backups.stored import Part, StoredBackup
 from tasks.plan import Plan, Step
 
 

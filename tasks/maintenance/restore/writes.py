@@ -17,21 +17,22 @@ from tasks.containers.writes import (
     update,
 )
 from tasks.intent.model import Container
-from tasks.maintenance.backups.marks import (
+from tasks.maintenance.backups.store import Store
+from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup
+from tasks.maintenance.disks import custom_volumes
+from tasks.maintenance.restore.marks import (
     mark_words,
     restored_mark,
     volume_mark,
     with_own_volumes,
 )
-from tasks.maintenance.backups.restoring import RestoreWrite
-from tasks.maintenance.backups.store import Store
-from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup, custom_volumes
+from tasks.maintenance.restore.plan import RestoreWrite
 
 if TYPE_CHECKING:
     from tasks.lxd_api.api import LxdApi
 
 
-class Bringing:
+class RestoreWriter:
     """One container and its volumes, brought from a backup to an LXD host."""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Containers raised from their backups."""
