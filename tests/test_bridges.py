@@ -66,10 +66,27 @@ def facts(  # noqa: PLR0917
     routes: list[list[Any]] | None = None,
     instances: dict[str, dict[str, str]] | None = None,
     pending: bool = False,
+    status: str = "Running",
+    project: str = "default",
 ) -> HostFacts:
     """A read of a host. ``routes`` are [gateway, link] or [gateway, link, to, metric]; in
-    ``instances`` a container's NIC maps to its end on the host, the bridge is the NIC's name."""
+    ``instances`` a container's NIC maps to its end on the host, the bridge is the NIC's name; they
+    have this ``status`` and are of this ``project``."""
     ours = render_netplan(wanted) if wanted.bridges else ""
+    found = {
+        name: {
+            "name": name,
+            "project": project,
+            "status": status,
+            "config": {f"volatile.{nic}.host_name": end for nic, end in nics.items()},
+            "expanded_devices": {
+                nic: {"type": "nic", "nictype": "bridged", "parent": nic.replace("if-", "br-")}
+                for nic in nics
+            },
+        }
+        for name, nics in (instances or {}).items()
+    }
+    own = project == "default"
     return HostFacts(
         name="host-01",
         netplan={path: ours if text == "OURS" else text for path, text in netplan.items()},
@@ -86,21 +103,7 @@ def facts(  # noqa: PLR0917
         routes=tuple(live_route(*route) for route in routes or ()),
         network_pending=pending,
         lxd=LxdFacts(
-            instances={
-                name: {
-                    "status": "Running",
-                    "config": {f"volatile.{nic}.host_name": end for nic, end in nics.items()},
-                    "expanded_devices": {
-                        nic: {
-                            "type": "nic",
-                            "nictype": "bridged",
-                            "parent": nic.replace("if-", "br-"),
-                        }
-                        for nic in nics
-                    },
-                }
-                for name, nics in (instances or {}).items()
-            }
+            instances=found if own else {}, other_instances=() if own else tuple(found.values())
         ),
     )
 

@@ -10,6 +10,7 @@ from tasks.bridges.former import Former
 from tasks.bridges.naming import member_of
 from tasks.bridges.render import DEFAULT_MTU, mtus_of
 from tasks.errors import FleetError
+from tasks.instances import instances_of, is_bridged, is_live, plugged_nics
 from tasks.intent.model import Attachment, Bridge, LxdHost, Route
 from tasks.plan import Step
 
@@ -21,7 +22,7 @@ Words = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Port:
-    """A running container's NIC: its end on the host, and the bridge that it belongs in."""
+    """A live instance's NIC: its end on the host, and the bridge that it belongs in."""
 
     link: str
     container: str
@@ -45,18 +46,13 @@ def live_steps(wanted: LxdHost, actual: HostFacts, former: Former) -> Iterator[S
 
 
 def ports_of(actual: HostFacts) -> Iterator[Port]:
-    """The NICs of running containers that are plugged into a bridge by LXD.
-
-    LXD keeps the name of such a NIC's end on the host in ``volatile.NIC.host_name`` (its
-    documentation of instance options).
-    """
-    for name, instance in actual.lxd.instances.items():
-        if instance.get("status") != "Running":
-            continue
-        for nic, device in (instance.get("expanded_devices") or {}).items():
-            link = (instance.get("config") or {}).get(f"volatile.{nic}.host_name")
-            if device.get("type") == "nic" and device.get("nictype") == "bridged" and link:
-                yield Port(link, name, nic, str(device.get("parent")))
+    """The NICs of live instances, of any project, that are plugged into a bridge by LXD."""
+    for name, instance in instances_of(actual.lxd).items():
+        if is_live(instance):
+            devices = instance.get("expanded_devices") or {}
+            for nic, link in plugged_nics(instance).items():
+                if is_bridged(devices.get(nic, {})):
+                    yield Port(link, str(name), nic, str(devices[nic].get("parent")))
 
 
 def _bridge(

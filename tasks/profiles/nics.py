@@ -2,8 +2,7 @@
 
 LXD saves a changed profile before it carries the change into the instances, and where one of them
 refuses it the profile is as wanted all the same (5.0, profiles_utils.go, doProfileUpdate). What is
-left undone shows only on the NICs themselves: LXD keeps the name of a NIC's end on the host in
-``volatile.NIC.host_name`` for as long as it is plugged in.
+left undone shows only on the NICs themselves.
 
 A NIC of a container's own is no matter of ours: LXD saves a change of an instance only when it
 was carried out, so that the phase containers sees it again. A NIC whose bridge the inventory
@@ -16,17 +15,19 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from tasks.actual import HostFacts, Json
-from tasks.intent.model import LxdHost
-from tasks.plan import Step, text_diff
-from tasks.profiles.instances import (
-    Name,
+from tasks.instances import (
+    InstanceName,
     expanded,
     giver_of,
     instances_of,
+    is_bridged,
     is_live,
+    plugged_nics,
     plugs_anew,
     users_of,
 )
+from tasks.intent.model import LxdHost
+from tasks.plan import Step, text_diff
 from tasks.profiles.writes import NicWrite, Write
 
 #: A key on a NIC that is being plugged in: an override of ours, there for a moment only.
@@ -41,7 +42,7 @@ def nics_to_unplug(host: LxdHost, facts: HostFacts) -> Iterator[Step[Write]]:
     for name, instance in _ours(host, facts):
         if not set(instance.get("profiles") or ()) <= set(host.profiles):
             continue
-        for nic, link in _plugged(instance).items():
+        for nic, link in plugged_nics(instance).items():
             found = facts.links.get(link)
             if nic in (instance.get("expanded_devices") or {}) or not found or found.kind != "veth":
                 continue
@@ -63,11 +64,11 @@ def nics_to_plug(
     """
     for name, instance in _ours(host, facts):
         later = expanded(instance, after).devices
-        plugged = _plugged(instance)
+        plugged = plugged_nics(instance)
         for nic, device in sorted((instance.get("expanded_devices") or {}).items()):
             giver = giver_of(instance, nic, facts.lxd.profiles)
             stays = nic in later and not plugs_anew(device, later[nic])
-            if not (giver in host.profiles and _is_bridged(device) and stays):
+            if not (giver in host.profiles and is_bridged(device) and stays):
                 continue
             link, wanted = plugged.get(nic, ""), str(device.get("parent"))
             method: Literal["plug", "replug"] = "plug"
@@ -89,7 +90,7 @@ def nics_being_plugged(facts: HostFacts) -> Iterator[Step[Write]]:
     for name, instance in sorted(instances_of(facts.lxd).items()):
         for nic, device in sorted((instance.get("devices") or {}).items()):
             if PLUGGING_KEY in device:
-                link = _plugged(instance).get(nic, "")
+                link = plugged_nics(instance).get(nic, "")
                 yield _step(
                     NicWrite("plug", name, nic, link),
                     "an earlier run was broken off at it",
@@ -98,7 +99,7 @@ def nics_being_plugged(facts: HostFacts) -> Iterator[Step[Write]]:
                 )
 
 
-def _ours(host: LxdHost, facts: HostFacts) -> Iterator[tuple[Name, Json]]:
+def _ours(host: LxdHost, facts: HostFacts) -> Iterator[tuple[InstanceName, Json]]:
     """The live containers that use a profile of ours."""
     users = {
         user for name in host.profiles for user in users_of(facts.lxd.profiles.get(name) or {})
@@ -108,10 +109,6 @@ def _ours(host: LxdHost, facts: HostFacts) -> Iterator[tuple[Name, Json]]:
             yield name, instance
 
 
-def _is_bridged(device: Mapping[str, str]) -> bool:
-    return device.get("type") == "nic" and device.get("nictype") == "bridged"
-
-
 def _is_elsewhere(host: LxdHost, facts: HostFacts, link: str, wanted: str) -> bool:
     """Whether a NIC is in another bridge than its own, which is there and is no one's business
     but LXD's; an Open vSwitch is no link that shows its ports."""
@@ -119,15 +116,6 @@ def _is_elsewhere(host: LxdHost, facts: HostFacts, link: str, wanted: str) -> bo
     if bridge is None or bridge.kind != "bridge" or wanted in {b.name for b in host.bridges}:
         return False
     return facts.links[link].master != wanted
-
-
-def _plugged(instance: Json) -> dict[str, str]:
-    """The ends on the host of an instance's NICs, as LXD has noted them."""
-    found = {}
-    for key, value in (instance.get("config") or {}).items():
-        if key.startswith("volatile.") and key.endswith(".host_name") and value:
-            found[key.removeprefix("volatile.").removesuffix(".host_name")] = str(value)
-    return found
 
 
 def _step(write: NicWrite, detail: str, now: str, wanted: str) -> Step[Write]:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.actual import HostFacts, Json
+from tasks.instances import InstanceName, users_of
 from tasks.intent.model import Intent, Profile
 from tasks.ownership import created_by_us, unmarked
 from tasks.plan import Plan, Step, mapping_diff
-from tasks.profiles.instances import Name, users_of
 from tasks.profiles.nics import nics_being_plugged, nics_to_plug, nics_to_unplug
 from tasks.profiles.reach import Effect, Reach
 from tasks.profiles.writes import ProfileWrite, Write
@@ -150,6 +150,6 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
     return {str(key): str(value) for key, value in values.items() if str(value)}
 
 
-def _shortened(names: list[Name]) -> str:
+def _shortened(names: list[InstanceName]) -> str:
     shown = ", ".join(map(str, names[:SHOWN]))
     return f"{shown} and {len(names) - SHOWN} more" if len(names) > SHOWN else shown

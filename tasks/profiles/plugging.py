@@ -13,8 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tasks.errors import LxdError, LxdNotFoundError, LxdUnreachableError
+from tasks.instances import is_live
 from tasks.onhost import on_host
-from tasks.profiles.instances import is_live
 from tasks.profiles.nics import PLUGGING_KEY
 from tasks.profiles.writes import NicWrite
 

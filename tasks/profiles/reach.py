@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tasks.actual import Json, LxdFacts
+from tasks.instances import Expanded, InstanceName, expanded, instances_of, is_live, plugs_anew
 from tasks.intent.model import Devices, Intent
-from tasks.profiles.instances import Expanded, Name, expanded, instances_of, is_live, plugs_anew
 
 #: Any of these changed gives an instance a new instance-id, at which cloud-init runs as on a first
 #: boot; so do other NIC names (LXD 5.0, driver_common.go, needsNewInstanceID; lxd#17063).
@@ -30,7 +30,7 @@ class Effect:
     known to have one.
     """
 
-    instance: Name
+    instance: InstanceName
     nics: tuple[str, ...] = ()
     cloud_init: bool = False
     certain: bool = True
@@ -62,7 +62,7 @@ class Reach:
         self._has_ids = any(INSTANCE_ID in (i.get("config") or {}) for i in self.instances.values())
 
     def effects(
-        self, users: list[Name], before: Mapping[str, Json], after: Mapping[str, Json]
+        self, users: list[InstanceName], before: Mapping[str, Json], after: Mapping[str, Json]
     ) -> Iterator[Effect]:
         """What happens to those who use a profile when the profiles are no longer as ``before`` but
         as ``after``; those to whom nothing of this happens are left out."""
@@ -77,13 +77,13 @@ class Reach:
             if nics or anew:
                 yield Effect(name, nics, anew, certain=has_cloud_init is True)
 
-    def _has_cloud_init(self, name: Name, instance: Json) -> bool | None:
+    def _has_cloud_init(self, name: InstanceName, instance: Json) -> bool | None:
         """None where its image is none that the inventory declares."""
         fingerprint = (instance.get("config") or {}).get("volatile.base_image", "")
         found = self._images.get(fingerprint, {}).get("aliases") or ()
         names = [str(alias["name"]) for alias in found]
         declared = self._intent.containers.get(name.instance)
-        if declared and declared.on == self._host and name == Name(declared.name):
+        if declared and declared.on == self._host and name == InstanceName(declared.name):
             names.append(declared.image)
         for image in names:
             if image in self._intent.images:

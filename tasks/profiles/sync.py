@@ -13,11 +13,11 @@ from tasks.apply import apply_all
 from tasks.errors import LxdError
 from tasks.facts.host import facts_of
 from tasks.facts.lxd import answering
+from tasks.instances import InstanceName
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
 from tasks.ownership import CREATED_KEY, marked
 from tasks.plan import Plan, Step
-from tasks.profiles.instances import Name
 from tasks.profiles.plan import plan_profiles
 from tasks.profiles.plugging import plug, unplug
 from tasks.profiles.writes import ProfileWrite, Write
@@ -113,7 +113,7 @@ def _update(api: LxdApi, path: str, write: ProfileWrite) -> None:
         if "change still saved" not in error.what:
             raise
         refused = [
-            f"{Name(instance, project)} ({reason})"
+            f"{InstanceName(instance, project)} ({reason})"
             for project, instance, reason in sorted(_REFUSED.findall(error.what))
         ]
         raise LxdError(

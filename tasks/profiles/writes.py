@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks.actual import Json
-from tasks.profiles.instances import Name
+from tasks.instances import InstanceName
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class NicWrite:
     """
 
     method: Literal["plug", "replug", "unplug"]
-    instance: Name
+    instance: InstanceName
     nic: str
     link: str = ""
 

@@ -1,4 +1,4 @@
-"""The instances that use a profile, and what each has with its profiles applied.
+"""An LXD server's instances: who uses a profile, and what each has with its profiles applied.
 
 LXD expands an instance so (its documentation, "Profiles"): profiles in the instance's order, a
 later one over an earlier one, then what the instance has of its own. A config key replaces a key,
@@ -36,7 +36,7 @@ CHANGED_IN_PLACE = frozenset(
 
 
 @dataclass(frozen=True, order=True)
-class Name:
+class InstanceName:
     """An instance of an LXD server: its name is only one of its project's."""
 
     instance: str
@@ -62,26 +62,43 @@ class Expanded:
     devices: Devices
 
 
-def users_of(profile: Json) -> list[Name]:
+def users_of(profile: Json) -> list[InstanceName]:
     """The instances that use a profile as LXD's API gives it, those of other projects included."""
     users = []
     for path in profile.get("used_by") or ():
         parts = urlsplit(str(path))
         project = parse_qs(parts.query).get("project", ["default"])[0]
-        users.append(Name(parts.path.rsplit("/", 1)[1], project))
+        users.append(InstanceName(parts.path.rsplit("/", 1)[1], project))
     return sorted(users)
 
 
-def instances_of(lxd: LxdFacts) -> dict[Name, Json]:
+def instances_of(lxd: LxdFacts) -> dict[InstanceName, Json]:
     """All instances of an LXD server."""
-    own = {Name(name): instance for name, instance in lxd.instances.items()}
-    others = {Name(i["name"], i["project"]): i for i in lxd.other_instances}
+    own = {InstanceName(name): instance for name, instance in lxd.instances.items()}
+    others = {InstanceName(i["name"], i["project"]): i for i in lxd.other_instances}
     return own | others
 
 
 def is_live(instance: Json) -> bool:
     """Whether a changed device is carried into the instance at once."""
     return instance.get("status") in LIVE
+
+
+def plugged_nics(instance: Json) -> dict[str, str]:
+    """The ends on the host of an instance's NICs, by NIC, for as long as they are plugged in.
+
+    LXD keeps them in ``volatile.NIC.host_name`` (its documentation of instance options).
+    """
+    found = {}
+    for key, value in (instance.get("config") or {}).items():
+        if key.startswith("volatile.") and key.endswith(".host_name") and value:
+            found[key.removeprefix("volatile.").removesuffix(".host_name")] = str(value)
+    return found
+
+
+def is_bridged(device: Mapping[str, str]) -> bool:
+    """Whether LXD plugs a device into a bridge."""
+    return device.get("type") == "nic" and device.get("nictype") == "bridged"
 
 
 def expanded(instance: Json, profiles: Mapping[str, Json]) -> Expanded:
