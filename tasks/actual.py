@@ -61,6 +61,10 @@ class ClientFolder:
     server_certificates: Mapping[str, str] = field(default_factory=dict)
 
 
+#: By package.
+LXD_FOLDERS = {"deb": "/var/lib/lxd", "snap": "/var/snap/lxd/common/lxd"}
+
+
 @dataclass(frozen=True)
 class LxdFacts:
     """LXD on a host. ``package`` is deb, snap or None; ``problem`` says why it does not answer.
@@ -98,6 +102,26 @@ class LxdFacts:
         return str(self._environment.get("server_version", ""))
 
     @property
+    def client(self) -> str:
+        """Whose ``lxc`` it has, deb or snap; before there is any, the one that is installed."""
+        return self.package or "deb"
+
+    @property
+    def folder(self) -> str:
+        """Where it keeps what is its own."""
+        return LXD_FOLDERS[self.client]
+
+    @property
+    def unit(self) -> str:
+        """The systemd unit of its server."""
+        return "snap.lxd.daemon" if self.package == "snap" else "lxd"
+
+    @property
+    def trusted(self) -> frozenset[str]:
+        """The fingerprints of the client certificates that it trusts."""
+        return frozenset(str(entry["fingerprint"]) for entry in self.certificates)
+
+    @property
     def clustered(self) -> bool:
         """Whether it is a member of a cluster."""
         return bool(self._environment.get("server_clustered", False))
@@ -132,7 +156,6 @@ class HostFacts:
     created: frozenset[str] = frozenset()
     os_id: str = ""
     os_version: str = ""
-    boot_id: str = ""
     netplan_version: str = ""
     netplan: Mapping[str, str] = field(default_factory=dict)
     links: Mapping[str, Link] = field(default_factory=dict)

@@ -32,14 +32,12 @@ class ExecShell:
 
     def __init__(self, container: Host, lxd_host: Host, run_on: RunOn) -> None:
         self.where = container.name
-        self.execs = 0
         self._container = container
         self._lxd_host = lxd_host
         self._run_on = run_on
 
     def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
         """Run a script; see :meth:`tasks.shell.Shell.run`."""
-        self.execs += 1
         started = time.monotonic()
         outer = EXEC_SCRIPT.format(
             grace=GRACE,

@@ -14,9 +14,9 @@ from nornir.core.inventory import Host
 from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from tasks.errors import UsageError
-from tasks.intent import load_intent
 from tasks.intent.merge import merge
 from tasks.intent.model import Intent
+from tasks.load import load_intent
 from tasks.log import quiet_libraries
 from tasks.lxd_api.connection import LxdConnection
 from tasks.mistakes import nearest

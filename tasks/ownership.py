@@ -14,6 +14,7 @@ in the alias's description as well.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 
 from tasks.actual import Json
@@ -70,3 +71,13 @@ def unmarked(config: Mapping[str, str]) -> dict[str, str]:
     return {
         key: value for key, value in config.items() if not f"{key}.".startswith(f"{CREATED_KEY}.")
     }
+
+
+def trust_name_of(machine: str) -> str:
+    """The name under which LXD servers trust the certificate of the controller on a machine."""
+    return f"{CONTROLLER}{machine}"
+
+
+def own_trust_name() -> str:
+    """That of whoever runs here."""
+    return trust_name_of(socket.gethostname())

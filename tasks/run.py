@@ -12,8 +12,8 @@ from nornir.core.inventory import Host
 from nornir.core.task import Task
 
 from tasks.actual import HostFacts, MachineFacts
-from tasks.controllers.identity import Identity
 from tasks.errors import UsageError
+from tasks.identity import Identity
 from tasks.intent.model import Intent
 from tasks.state import StateFolder
 

@@ -41,8 +41,6 @@ class Shell(Protocol):
 
     where: str
     """The machine's inventory name, for errors."""
-    execs: int
-    """Commands run so far through this shell."""
 
     def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
         """Run ``script`` with ``sh``, feed it ``stdin``, wait at most ``deadline`` seconds.

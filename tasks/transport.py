@@ -12,6 +12,7 @@ import time
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Literal
 
 import paramiko
 from nornir.core.configuration import Config
@@ -134,9 +135,15 @@ def reconnect(host: Host, address: str) -> Shell:
     """
     run = run_of(host)
     run.addresses[host.name] = address
-    if "shell" in host.connections:
-        host.close_connection("shell")
+    disconnect(host)
     return shell_of(host)
+
+
+def disconnect(host: Host, *names: Literal["shell", "lxd"]) -> None:
+    """Close a machine's open connections, by default its shell; what comes next opens them anew."""
+    for name in names or ("shell",):
+        if name in host.connections:
+            host.close_connection(name)
 
 
 def settle(host: Host, *, good: bool) -> None:
@@ -152,12 +159,10 @@ class MachineShell:
 
     def __init__(self, host: Host) -> None:
         self.where = host.name
-        self.execs = 0
         self._host = host
 
     def run(self, script: str, *, stdin: bytes = b"", deadline: float = 60.0) -> Completed:
         """Run a script; see :meth:`tasks.shell.Shell.run`."""
-        self.execs += 1
         run = run_of(self._host)
         run.count(self.where, "execs", sent=len(script.encode()) + len(stdin))
         done = _run(self._host, script, stdin, deadline)
@@ -182,7 +187,7 @@ def _live(host: Host) -> SshShell:
                 if not run.locks.get(host.name, shell).alive:
                     _lock_again(host, run, shell)
                 return shell
-            host.close_connection("shell")
+            disconnect(host)
         shell = _open(host, run)
         _lock_again(host, run, shell)
         return shell
@@ -197,7 +202,7 @@ def _lock_again(host: Host, run: Run, shell: SshShell) -> None:
     try:
         run.locks[host.name] = take_lock(shell)
     except FleetError:
-        host.close_connection("shell")  # so that whoever comes next has to take it as well
+        disconnect(host)  # so that whoever comes next has to take it as well
         raise
 
 

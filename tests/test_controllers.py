@@ -13,13 +13,14 @@ import yaml
 from tasks.actual import HostFacts, LxdFacts, MachineFacts, UserFacts
 from tasks.certificate import fingerprint_of, make_client_certificate
 from tasks.controllers.departed import plan_departed_keys
-from tasks.controllers.identity import Identity, plan_identity
+from tasks.controllers.identity import plan_identity
 from tasks.controllers.known import known_controllers, learned, letting_in
 from tasks.controllers.plan import Equipment, plan_controller
 from tasks.controllers.program import DISTRIBUTION, wheels_in
 from tasks.controllers.trust import trust_controllers
 from tasks.errors import FleetError, InventoryError
 from tasks.fleet import open_fleet
+from tasks.identity import Identity
 from tasks.intent.controller import KEY, SETTINGS, STATES, WHEELS, Controller
 from tasks.intent.model import Bootstrap, Configure, File, Machine, Ssh, User
 from tasks.intent.schema import COMMON

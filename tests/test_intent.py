@@ -18,9 +18,9 @@ from nornir import InitNornir
 from nornir.plugins.inventory import SimpleInventory
 
 from tasks.errors import InventoryError
-from tasks.intent import load_intent
 from tasks.intent.documents import read_document
 from tasks.intent.health import SipCheck
+from tasks.load import load_intent
 from tasks.mistakes import Mistakes
 from tests.lab_files import PUBLIC_KEY
 from tests.test_intent_mistakes import mistakes_of, write

@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from tasks.errors import InventoryError
-from tasks.intent import load_intent
 from tasks.intent.documents import read_document
 from tasks.intent.merge import merge
+from tasks.load import load_intent
 from tasks.mistakes import Mistakes
 
 CASES = Path(__file__).parent / "cases"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks.errors import InventoryError
-from tasks.intent import load_intent
 from tasks.intent.merge import merge
+from tasks.load import load_intent
 from tests.test_intent_mistakes import CONTENT as BASE
 from tests.test_intent_mistakes import mistakes_of, read, write
 

@@ -22,8 +22,8 @@ from tasks.actual import HostFacts
 from tasks.bridges.former import Departed, Former, departed_of, former_of
 from tasks.bridges.naming import member_of
 from tasks.bridges.render import render_netplan
-from tasks.intent import load_intent
 from tasks.intent.model import Attachment, Bridge, LxdHost, Route, Ssh
+from tasks.load import load_intent
 from tests.lab import netplan as netplans
 from tests.lab import why_not
 from tests.lab.netplan import Generated, Netplan

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from tasks.errors import UsageError
-from tasks.intent import load_intent
 from tasks.intent.model import Intent
+from tasks.load import load_intent
 from tasks.selection import select
 
 HERE = Path(__file__).parent

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from tasks.actual import ClientFolder, HostFacts, Link, LxdFacts
 from tasks.command import status_command
-from tasks.intent import load_intent
 from tasks.intent.model import Intent
+from tasks.load import load_intent
 from tasks.ownership import marked
 from tasks.picture import fleet_picture
 from tasks.picture.canvas import width_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from tasks.actual import MachineFacts
-from tasks.controllers.identity import Identity
+from tasks.identity import Identity
 from tasks.intent.model import Machine
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT

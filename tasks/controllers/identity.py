@@ -1,47 +1,18 @@
-"""Who a controller is to others: the public halves of a key and a certificate made there."""
+"""The key and the certificate that a controller makes, and whom others take it for by them."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 
 from tasks.actual import FileFacts, MachineFacts
 from tasks.certificate import fingerprint_of
+from tasks.identity import Identity
 from tasks.intent.controller import KEY, TOOLS, Controller
 from tasks.intent.model import Machine
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT
-from tasks.ownership import CONTROLLER
+from tasks.ownership import CONTROLLER, trust_name_of
 from tasks.plan import Plan, Step, mapping_diff
-
-
-@dataclass(frozen=True)
-class Identity:
-    """A controller of the fleet.
-
-    ``trust_name`` is the name under which LXD servers trust its client ``certificate`` (PEM),
-    ``public_key`` a line for authorized_keys; None where they are still to be made.
-    """
-
-    name: str
-    trust_name: str
-    public_key: str | None = None
-    certificate: str | None = None
-
-    @property
-    def key_line(self) -> str:
-        """Its public key, or in a dry run what stands for one that is still to be made."""
-        return self.public_key or f"(the public key of {self.name}, to be made)"
-
-    def to_text(self) -> str:
-        """It as text, to be remembered."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @staticmethod
-    def from_text(text: str) -> Identity:
-        """The one in a text of :meth:`to_text`. Raises :class:`ValueError` or TypeError."""
-        return Identity(**json.loads(text))
 
 
 def identity_of(machine: Machine, controller: Controller, actual: MachineFacts) -> Identity:
@@ -50,7 +21,7 @@ def identity_of(machine: Machine, controller: Controller, actual: MachineFacts) 
     certificate = actual.files.get(controller.certificate, ABSENT).text
     return Identity(
         machine.name,
-        f"{CONTROLLER}{actual.hostname or machine.name}",
+        trust_name_of(actual.hostname or machine.name),
         public if "AAAA" in public else None,
         certificate if _is_certificate(certificate) else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from tasks.controllers.identity import Identity
+from tasks.identity import Identity
 from tasks.intent.model import Machine
 from tasks.run import Run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 
 from nornir.core.task import Result, Task
@@ -19,7 +18,7 @@ from tasks.lxd_server.trust import (
 from tasks.lxd_server.writes import LxdWrite, OnHost
 from tasks.onhost import on_host
 from tasks.outcome import converge
-from tasks.ownership import CONTROLLER
+from tasks.ownership import own_trust_name
 from tasks.plan import Plan, Step
 from tasks.run import Run, run_of
 from tasks.transport import lock_host, shell_of
@@ -82,7 +81,7 @@ def _wanted(
             continue
         controller = TrustedClient(identity.trust_name, identity.certificate)
         yield from _with(controller, plan_trust(facts, controller))
-        if identity.trust_name != _own_name():
+        if identity.trust_name != own_trust_name():
             yield from _with(controller, former_certificates(facts, controller, prune))
 
 
@@ -90,7 +89,7 @@ def _departed(run: Run, facts: HostFacts, *, prune: bool) -> Iterator[Step[Trust
     """What was trusted under its name, and its certificate under any other. A machine that was
     renamed may have kept either, and is a controller still."""
     known = known_controllers(run)
-    names = {_own_name(), *(identity.trust_name for identity in known)}
+    names = {own_trust_name(), *(identity.trust_name for identity in known)}
     kept = {identity.certificate for identity in known}
     for identity in former_controllers(run):
         certificate = identity.certificate
@@ -100,11 +99,6 @@ def _departed(run: Run, facts: HostFacts, *, prune: bool) -> Iterator[Step[Trust
             yield from _with(by_name, former_certificates(facts, by_name, prune))
         if certificate not in kept:
             yield from _with(departed, departed_certificates(facts, departed, prune))
-
-
-def _own_name() -> str:
-    """The name of whoever runs here, whose former certificates setup_lxd sees to."""
-    return f"{CONTROLLER}{socket.gethostname()}"
 
 
 def _with(

@@ -31,7 +31,6 @@ def parse_facts(name: str, document: bytes) -> HostFacts:
             created=frozenset(_text(read["created"]).splitlines()),
             os_id=os_release.get("ID", ""),
             os_version=os_release.get("VERSION_ID", ""),
-            boot_id=read["boot_id"],
             netplan_version=_installed_version(_text(read["netplan_package"])),
             netplan={_text(f["path"]): _text(f["text"]) for f in read["netplan"]},
             links={link.name: link for link in _links(read["links"] or ())},

@@ -31,10 +31,9 @@ def answering(host: str, lxd: LxdFacts) -> LxdFacts:
             where=host,
             remedy=f"run provision.py --phase lxd --limit {host}, which finishes it",
         )
-    unit = "snap.lxd.daemon" if lxd.package == "snap" else "lxd"
     raise LxdError(
         f"LXD does not answer ({lxd.problem})",
         where=host,
-        remedy=f"on that host: systemctl status {unit}; journalctl -u {unit}; "
-        f"systemctl start {unit}",
+        remedy=f"on that host: systemctl status {lxd.unit}; journalctl -u {lxd.unit}; "
+        f"systemctl start {lxd.unit}",
     )

@@ -10,7 +10,6 @@ from tasks.intent.model import Devices, Image, Pool, Profile
 from tasks.intent.scope import Scope
 from tasks.mistakes import Place
 
-USER_DATA_KEYS = ("cloud-init.user-data", "user.user-data")
 NETWORK_CONFIG_KEYS = ("cloud-init.network-config", "user.network-config")
 NetworkConfigKey = Literal["cloud-init.network-config", "user.network-config"]
 _NETWORK_CONFIG: Mapping[str, NetworkConfigKey | None] = {

@@ -74,11 +74,9 @@ class LxdApi:
         """Replace an object, only if it still has ``etag`` where one is given."""
         return self._carry_out("PUT", path, body, etag=etag, deadline=deadline)
 
-    def patch(
-        self, path: str, body: Json, *, etag: str | None = None, deadline: float = 60.0
-    ) -> Any:
+    def patch(self, path: str, body: Json) -> Any:
         """Change the named keys of an object."""
-        return self._carry_out("PATCH", path, body, etag=etag, deadline=deadline)
+        return self._carry_out("PATCH", path, body, deadline=60.0)
 
     def delete(self, path: str, *, deadline: float = 60.0) -> Any:
         """Delete an object; waits for the operation."""

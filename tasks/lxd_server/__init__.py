@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -20,10 +19,10 @@ from tasks.lxd_server.trust import TrustedClient
 from tasks.lxd_server.writes import LxdWrite, Move, OnHost, Request
 from tasks.onhost import on_host, script_of
 from tasks.outcome import converge
-from tasks.ownership import CONTROLLER
+from tasks.ownership import own_trust_name
 from tasks.plan import Plan
 from tasks.run import Run, run_of
-from tasks.transport import lock_host, shell_of
+from tasks.transport import disconnect, lock_host, shell_of
 
 __all__ = ["setup_lxd"]
 
@@ -85,9 +84,8 @@ def setup_lxd(task: Task, dry_run: bool | None = None, prune: bool = False) -> R
 
 def _controller(run: Run, *, create: bool) -> TrustedClient:
     certificate = run.state.client_certificate(create=create)
-    name = f"{CONTROLLER}{socket.gethostname()}"
     pem = certificate.pem if certificate else None
-    return TrustedClient(name, pem, run.state.next_certificate())
+    return TrustedClient(own_trust_name(), pem, run.state.next_certificate())
 
 
 def _pin(run: Run, host: Host, facts: HostFacts) -> None:
@@ -100,8 +98,7 @@ def _write_pin(run: Run, host: Host, pem: str) -> None:
     pin = run.state.pin(host.name)
     if pin is None or pin.read_text() != pem:
         run.state.write_pin(host.name, pem)
-        if "lxd" in host.connections:
-            host.close_connection("lxd")
+        disconnect(host, "lxd")
 
 
 def _move(host: Host, move: Move, users: Iterable[str]) -> None:

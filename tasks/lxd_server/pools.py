@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from tasks.actual import HostFacts, Json
+from tasks.actual import LXD_FOLDERS, HostFacts, Json
 from tasks.errors import FleetError
 from tasks.intent.model import Pool
 from tasks.lxd_server.writes import LxdWrite, Request
@@ -29,7 +29,6 @@ FIXED = frozenset({
 RESIZE = "storage_pool_loop_resize"
 #: Where LXD's snap sees the host's own files, as ``lxd.migrate`` writes it into a pool's source.
 SNAP_VIEW = "/var/lib/snapd/hostfs"
-PACKAGE_FOLDER, SNAP_FOLDER = "/var/lib/lxd", "/var/snap/lxd/common/lxd"
 
 
 def plan_pool(pool: Pool, actual: HostFacts) -> Iterable[Step[LxdWrite]]:
@@ -100,8 +99,9 @@ def _refuse_another_pool(pool: Pool, now: Json, where: str) -> None:
 
 def _plain(source: str) -> str:
     """A source as it was before a move to the snap rewrote it."""
-    if source.startswith(f"{SNAP_FOLDER}/"):
-        return PACKAGE_FOLDER + source.removeprefix(SNAP_FOLDER)
+    snap = LXD_FOLDERS["snap"]
+    if source.startswith(f"{snap}/"):
+        return LXD_FOLDERS["deb"] + source.removeprefix(snap)
     return source.removeprefix(SNAP_VIEW)
 
 

@@ -33,7 +33,7 @@ class TrustedClient:
 def plan_trust(actual: HostFacts, controller: TrustedClient) -> Iterator[Step[LxdWrite]]:
     """The step to trust a controller, where LXD does not yet."""
     fingerprint = controller.fingerprint
-    if fingerprint not in {entry["fingerprint"] for entry in actual.lxd.certificates}:
+    if fingerprint not in actual.lxd.trusted:
         detail = fingerprint[:12] if fingerprint else "(certificate to be made)"
         yield Step(
             "trust", f"certificate {controller.name}", OnHost("trust", controller.name), detail
@@ -47,7 +47,7 @@ def former_certificates(
     that was not remembered when it was trusted may be somebody else's."""
     what = f"certificate {controller.name}"
     successor = fingerprint_of(controller.successor) if controller.successor else None
-    for fingerprint in sorted(entry["fingerprint"] for entry in actual.lxd.certificates):
+    for fingerprint in sorted(actual.lxd.trusted):
         line = trust_line(controller.name, fingerprint)
         if fingerprint in (controller.fingerprint, successor) or line not in actual.created:
             continue
@@ -68,7 +68,7 @@ def departed_certificates(
     """A step or a note for the certificate of a machine that is a controller no longer, where we
     had it trusted under another name than its last."""
     fingerprint = departed.fingerprint
-    if fingerprint not in {entry["fingerprint"] for entry in actual.lxd.certificates}:
+    if fingerprint not in actual.lxd.trusted:
         return
     for line in sorted(actual.created):
         kind, _, rest = line.partition(" ")

@@ -35,7 +35,7 @@ from tasks.outcome import Attempt
 from tasks.plan import Plan
 from tasks.run import Run, run_of
 from tasks.shell import Shell
-from tasks.transport import exec_notes, lock_host, shell_of, ssh_shell_of
+from tasks.transport import disconnect, exec_notes, lock_host, shell_of, ssh_shell_of
 from tasks.waves import controlling
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ class _Reboot:
         """Connect again and again until another boot answers: nobody tells when it does."""
         reason = "it answers, and has not gone down"
         while time.monotonic() < until:
-            _close(self.host)
+            # what is open may be a connection to the system that went down
+            disconnect(self.host, "shell", "lxd")
             try:
                 boot = boot_of(self.host.name, shell(self.host))
                 if boot.id != self.before.id:
@@ -241,10 +242,3 @@ def _restarted(api: LxdApi, name: str) -> None:
             where=name,
             remedy=f"look inside, and at: lxc info {name} --show-log; restart it by hand",
         ) from error
-
-
-def _close(host: Host) -> None:
-    """What is open may be a connection to the system that went down."""
-    for name in ("shell", "lxd"):
-        if name in host.connections:
-            host.close_connection(name)

@@ -113,8 +113,6 @@ json_of() { if [ -s "$work/$1" ]; then cat "$work/$1"; else printf null; fi; }
 printf '{"root":%s' "$([ "$(id -u)" = 0 ] && echo true || echo false)"
 printf ',"systemd":%s' "$([ -d /run/systemd/system ] && echo true || echo false)"
 printf ',"os_release":"%s"' "$(base64_of /etc/os-release)"
-read -r boot_id </proc/sys/kernel/random/boot_id
-printf ',"boot_id":"%s"' "$boot_id"
 printf ',"disks":"%s"' "$(base64_of "$work/disks")"
 printf ',"created":"%s"' "$(base64_of /var/lib/nornir-lxd-fleet/created)"
 printf ',"netplan_package":"%s"' "$(base64_of "$work/netplan")"

@@ -8,6 +8,8 @@ from html import escape
 FONT = "DejaVu Sans Mono, Menlo, Consolas, Courier New, monospace"
 #: Width of a character as a part of the font's size, rounded up.
 CHARACTER = 0.61
+#: What stays free at the right and at the bottom.
+MARGIN = 20
 
 
 def width_of(text: str, size: float) -> float:
@@ -85,9 +87,9 @@ class Canvas:
             f'text-anchor="{anchor}"{weight}{turn}>{escape(text)}</text>'
         )
 
-    def svg(self, title: str, margin: float = 20) -> str:
+    def svg(self, title: str) -> str:
         """The whole drawing."""
-        width, height = self._right + margin, self._bottom + margin
+        width, height = self._right + MARGIN, self._bottom + MARGIN
         return "\n".join(
             [
                 '<?xml version="1.0" encoding="UTF-8"?>',

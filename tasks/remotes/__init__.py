@@ -51,7 +51,7 @@ def sync_remotes(task: Task, dry_run: bool | None = None, prune: bool = False) -
 
     def apply(planned: Plan[RemotesWrite]) -> None:
         facts = facts_of(host)
-        script = on_host("sync_remotes", facts.lxd.package or "deb")
+        script = on_host("sync_remotes", facts.lxd.client)
         done = shell_of(host).run(script, stdin=script_input(facts, planned), deadline=60)
         if done.status == 14:
             raise FleetError(

@@ -79,7 +79,7 @@ def _trust(
     actual: HostFacts, line: str, name: str, fingerprint: str, prune: bool
 ) -> Iterator[Step[RemotesWrite] | str]:
     what = f"certificate {name}"
-    if fingerprint not in {entry["fingerprint"] for entry in actual.lxd.certificates}:
+    if fingerprint not in actual.lxd.trusted:
         yield from _forgotten(what, line, prune)
     elif not prune:
         yield f"{what} ({fingerprint[:12]}) is trusted and {WHY}; --prune removes it"

@@ -41,7 +41,7 @@ def prove_edges(host: Host) -> tuple[dict[str, str], list[str]]:
     pairs = [word for user in users for peer in run.intent.lxd_hosts for word in (user, peer)]
     if not pairs:
         return {}, []
-    script = on_host("ask_remotes", facts.lxd.package or "deb", *pairs)
+    script = on_host("ask_remotes", facts.lxd.client, *pairs)
     done = shell_of(host).run(script, deadline=DEADLINE)
     done.check(host.name, "asking its remotes")
     heard = []

@@ -18,23 +18,10 @@ from tasks.shell import Completed
 from tasks.ssh.channel import Execution
 from tasks.ssh.host_keys import HostKeySources
 from tasks.ssh.login import (
-    CONNECT_DEADLINE,
     BrokenConnectionError,
     SshTransport,
     log_in,
-    tcp_socket,
 )
-
-__all__ = [
-    "CHANNELS",
-    "CONNECT_DEADLINE",
-    "BrokenConnectionError",
-    "Held",
-    "ShellConnection",
-    "SshShell",
-    "open_shell",
-    "tcp_socket",
-]
 
 #: sshd allows ten sessions on a connection (MaxSessions); two are left to the operator's choice.
 CHANNELS = 8
@@ -50,7 +37,6 @@ class SshShell:
     def __init__(self, connection: SshTransport, where: str) -> None:
         self.connection = connection
         self.where = where
-        self.execs = 0
         self._free = threading.BoundedSemaphore(CHANNELS)
         self._sudo = "" if connection.username == "root" else "sudo -n -- "
 
@@ -180,7 +166,6 @@ class SshShell:
             raise BrokenConnectionError(
                 "the SSH connection broke", where=self.where, remedy="run again"
             ) from error
-        self.execs += 1
         return Execution(channel, self.where, to)
 
 
@@ -215,14 +200,6 @@ class Held:
         if self._free:
             self._free.release()
             self._free = None
-
-    def __enter__(self) -> Held:
-        """The script, held."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Let go of it."""
-        self.close()
 
 
 def open_shell(

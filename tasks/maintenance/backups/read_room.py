@@ -15,7 +15,6 @@ from tasks.transport import shell_of
 #: Seconds to count the files of a container and its volumes, and without counting any.
 DEADLINE = 600.0
 QUICK_DEADLINE = 90.0
-_FOLDERS = {"snap": "/var/snap/lxd/common/lxd", "deb": "/var/lib/lxd"}
 
 
 def read_room(host: Host, facts: LxdFacts, questions: Sequence[str]) -> LxdRoom:
@@ -24,8 +23,7 @@ def read_room(host: Host, facts: LxdFacts, questions: Sequence[str]) -> LxdRoom:
     Raises :class:`CommandError`, :class:`LxdError`, or what ``shell_of`` raises.
     """
     pid = str((facts.server.get("environment") or {}).get("server_pid", ""))
-    folder = _FOLDERS[facts.package or "deb"]
-    script = on_host("lxd_room", pid, folder, *questions)
+    script = on_host("lxd_room", pid, facts.folder, *questions)
     deadline = DEADLINE if "size" in questions else QUICK_DEADLINE
     done = shell_of(host).run(script, deadline=deadline).check(host.name, "reading LXD's room")
     try:

@@ -10,9 +10,8 @@ from tasks.actual import HostFacts
 from tasks.certificate import expiry_of
 from tasks.ownership import CONTROLLER, trust_line
 
-#: Where the one and the other package keep LXD's own, and how the daemon alone starts anew, which
-#: makes what it lacks then (LXD, "Daemon behavior"); there is no command for it (lxd#14465).
-_FOLDERS = {"deb": "/var/lib/lxd", "snap": "/var/snap/lxd/common/lxd"}
+#: How the daemon alone starts anew, which makes what it lacks then (LXD, "Daemon behavior"); there
+#: is no command for it (lxd#14465).
 _RESTARTS = {"deb": "systemctl restart lxd", "snap": "systemctl reload snap.lxd.daemon"}
 
 
@@ -52,13 +51,11 @@ def foreign_flaws(actual: HostFacts, known: Collection[str], life: Lifetime) -> 
     """
     server = actual.lxd.certificate
     if server and life.ends_soon(server):
-        package = actual.lxd.package or "deb"
-        folder = _FOLDERS[package]
         yield (
             f"the certificate of its LXD server {life.told(server)}; LXD makes a new one where it "
-            f"has none: on the host, move server.crt and server.key out of {folder}, then "
-            f"{_RESTARTS[package]} (containers go on), then run provision.py, which pins it "
-            "everywhere"
+            f"has none: on the host, move server.crt and server.key out of {actual.lxd.folder}, "
+            f"then {_RESTARTS[actual.lxd.client]} (containers go on), then run provision.py, which "
+            "pins it everywhere"
         )
     for entry in actual.lxd.certificates:
         name, fingerprint = str(entry["name"]), str(entry["fingerprint"])

@@ -60,11 +60,7 @@ class Peers:
     def trusting(self, pem: str) -> set[str]:
         """Those that are known to trust a certificate."""
         fingerprint = fingerprint_of(pem)
-        return {
-            name
-            for name, facts in self.facts.items()
-            if fingerprint in {entry["fingerprint"] for entry in facts.lxd.certificates}
-        }
+        return {name for name, facts in self.facts.items() if fingerprint in facts.lxd.trusted}
 
     def open(self) -> list[str]:
         """Those that can be written to."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -35,7 +34,7 @@ from tasks.maintenance.certificates.writes import (
     use_successors,
 )
 from tasks.outcome import converge, result_of
-from tasks.ownership import CONTROLLER
+from tasks.ownership import own_trust_name
 from tasks.plan import Plan
 from tasks.remotes.client_config import remotes_of
 from tasks.remotes.peer import trust_name
@@ -196,8 +195,7 @@ def _knows_its_clients(entry: dict[str, object]) -> bool:
 def _of_controller(run: Run) -> Iterator[Owned]:
     certificate = run.state.client_certificate(create=False)
     if certificate:
-        name = f"{CONTROLLER}{socket.gethostname()}"
-        yield Owned(name, certificate.pem, beside=run.state.next_certificate())
+        yield Owned(own_trust_name(), certificate.pem, beside=run.state.next_certificate())
 
 
 def _looked_at(run: Run, peers: Peers) -> set[str]:

@@ -17,7 +17,7 @@ from tasks.ownership import trust_line
 from tasks.remotes import prove_edges
 from tasks.remotes.writes import encoded
 from tasks.run import Run
-from tasks.transport import lock_host, shell_of
+from tasks.transport import disconnect, lock_host, shell_of
 
 #: Seconds for one exec on a host: a certificate is made in less than one of them.
 DEADLINE = 60.0
@@ -58,7 +58,7 @@ def use_successors(host: Host, run: Run, owned: Sequence[Owned]) -> None:
 
 def trust(host: Host, successors: dict[str, str]) -> None:
     """Have an LXD host trust certificates (PEM) under these names, those that it does not yet."""
-    trusted = {entry["fingerprint"] for entry in facts_of(host).lxd.certificates}
+    trusted = facts_of(host).lxd.trusted
     lines = []
     for name, pem in successors.items():
         fingerprint = fingerprint_of(pem)
@@ -79,7 +79,7 @@ def _write(host: Host, lines: Sequence[str], what: str) -> None:
     if not lines:
         return
     lock_host(host)
-    script = on_host("sync_remotes", facts_of(host).lxd.package or "deb")
+    script = on_host("sync_remotes", facts_of(host).lxd.client)
     stdin = "".join(f"{line}\n" for line in lines).encode()
     done = shell_of(host).run(script, stdin=stdin, deadline=DEADLINE)
     done.check(host.name, what, remedy="run again: it goes on from there")
@@ -87,7 +87,7 @@ def _write(host: Host, lines: Sequence[str], what: str) -> None:
 
 def _renew_client(host: Host, words: Iterable[str]) -> str:
     lock_host(host)
-    script = on_host("renew_client", facts_of(host).lxd.package or "deb", *words)
+    script = on_host("renew_client", facts_of(host).lxd.client, *words)
     done = shell_of(host).run(script, deadline=DEADLINE)
     done.check(host.name, "renewing client certificates", remedy="run again")
     return done.text
@@ -102,8 +102,7 @@ def _prove_controller(run: Run) -> None:
     failures = []
     for name in run.intent.lxd_hosts:
         host = run.hosts[name]
-        if "lxd" in host.connections:
-            host.close_connection("lxd")
+        disconnect(host, "lxd")
         if run.state.pin(name) is None or name in run.unreachable or name not in run.selected:
             continue
         try:

@@ -11,7 +11,7 @@ from tasks.intent.maintenance import BoundedCommand
 from tasks.intent.model import Container
 from tasks.maintenance.look import LOOKS, last_look, look_at, wrong_in
 from tasks.run import run_of
-from tasks.transport import shell_of
+from tasks.transport import disconnect, shell_of
 
 #: Seconds between asking a command to end and killing it.
 GRACE = 5
@@ -48,8 +48,7 @@ class Service:
 
     def forget_connection(self) -> None:
         """An open one would answer also where nobody can log in any more."""
-        if "shell" in self.host.connections:
-            self.host.close_connection("shell")
+        disconnect(self.host)
         run_of(self.host).over_exec.pop(self.container.name, None)
 
     def _command(self, command: BoundedCommand | None, what: str) -> None:
