@@ -7,13 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.intent.maintenance import Retention
+from tasks.maintenance.moments import snapshot_name, taken_at
 from tasks.maintenance.retention import kept
-from tasks.maintenance.snapshots import (
-    plan_pruning,
-    plan_snapshot,
-    snapshot_name,
-    taken_at,
-)
+from tasks.maintenance.snapshots import plan_pruning, plan_snapshot
 
 DAY = timedelta(days=1)
 #: A Monday.

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 
 from tasks.actual import HostFacts, LxdFacts
+from tasks.answering import answering
 from tasks.errors import FleetError
-from tasks.facts.lxd import answering
 from tasks.intent.model import LxdHost
 from tasks.lxd_server.writes import LxdWrite, Move, OnHost
 from tasks.plan import Step, text_diff

@@ -5,16 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from datetime import datetime, timezone
 
 from tasks.intent.model import Container, Intent
 from tasks.maintenance.calendar import why_closed
+from tasks.maintenance.moments import clock
 from tasks.maintenance.turns import Turn
-
-
-def clock() -> datetime:
-    """The present moment."""
-    return datetime.now(timezone.utc)
 
 
 class Gate:

@@ -8,6 +8,13 @@ from datetime import datetime, timezone
 
 _MOMENT = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+#: How the names of our snapshots begin; what follows is when they were taken.
+PREFIX = "fleet-"
+
+
+def clock() -> datetime:
+    """The present moment."""
+    return datetime.now(timezone.utc)
 
 
 def moment_name(moment: datetime) -> str:
@@ -22,3 +29,13 @@ def made_at(name: str) -> datetime | None:
     with suppress(ValueError):
         return datetime.strptime(name, _MOMENT).replace(tzinfo=timezone.utc)
     return None
+
+
+def snapshot_name(moment: datetime, prefix: str = PREFIX) -> str:
+    """The name of a snapshot that is taken at that moment."""
+    return prefix + moment_name(moment)
+
+
+def taken_at(name: str) -> datetime | None:
+    """When a snapshot of ours was taken, by its name; None for anyone else's."""
+    return made_at(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from datetime import datetime, timezone
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -16,7 +15,7 @@ from tasks.errors import LxdError
 from tasks.intent.maintenance import Retention
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
-from tasks.maintenance.moments import made_at, moment_name
+from tasks.maintenance.moments import clock, snapshot_name, taken_at
 from tasks.maintenance.retention import kept
 from tasks.onhost import on_host
 from tasks.outcome import converge
@@ -29,9 +28,6 @@ PRUNE = "prune-snapshots"
 #: Seconds for reading the list of snapshots, and for removing one.
 READ_DEADLINE = 60.0
 REMOVE_DEADLINE = 600.0
-
-#: How the names of our snapshots begin; what follows is when they were taken.
-PREFIX = "fleet-"
 
 
 def take_snapshot(task: Task, dry_run: bool | None = None) -> Result:
@@ -47,7 +43,7 @@ def take_snapshot(task: Task, dry_run: bool | None = None) -> Result:
     ``Result.result`` is the record of phase ``snapshot``. Errors are in it, never raised.
     """
     container, host = _container(task)
-    name = snapshot_name(datetime.now(timezone.utc))
+    name = snapshot_name(clock())
 
     def plan(_fresh: bool) -> Plan[str]:
         return plan_snapshot(name, snapshots_of(host, container))
@@ -122,16 +118,6 @@ def plan_pruning(existing: Collection[str], rule: Retention) -> Plan[str]:
         Step("delete", f"snapshot {name}", name, diff=f"-snapshot {name}") for name in going
     )
     return Plan(steps, reason="" if steps else f"nothing to remove, {len(ours)} of ours kept")
-
-
-def snapshot_name(moment: datetime, prefix: str = PREFIX) -> str:
-    """The name of a snapshot that is taken at that moment."""
-    return prefix + moment_name(moment)
-
-
-def taken_at(name: str) -> datetime | None:
-    """When a snapshot of ours was taken, by its name; None for anyone else's."""
-    return made_at(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
 
 
 def _container(task: Task) -> tuple[Container, Host]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
+from tasks.answering import answering
 from tasks.apply import apply_all
 from tasks.errors import LxdError
 from tasks.facts.host import facts_of
-from tasks.facts.lxd import answering
 from tasks.instances import InstanceName
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge

@@ -5,9 +5,9 @@ from __future__ import annotations
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts
+from tasks.answering import answering
 from tasks.errors import FleetError
 from tasks.facts.host import facts_of, facts_or_none
-from tasks.facts.lxd import answering
 from tasks.onhost import on_host
 from tasks.outcome import converge
 from tasks.plan import Plan

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timezone
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -23,7 +22,7 @@ from tasks.maintenance.backups.room import LxdRoom, see_room_for_export, see_tha
 from tasks.maintenance.backups.store import Store
 from tasks.maintenance.backups.stored import INSTANCE_ID, Part, StoredBackup, parts_of, state_of
 from tasks.maintenance.disks import custom_volumes, disks_left_out, root_pool
-from tasks.maintenance.moments import moment_name
+from tasks.maintenance.moments import clock, moment_name
 from tasks.onhost import on_host
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
@@ -82,7 +81,7 @@ class _Backup:
         self.container = container
         self.rule = rule
         self.store = Store(keeper, container, rule.deadline)
-        self.moment = moment_name(datetime.now(timezone.utc))
+        self.moment = moment_name(clock())
         self.whole = StoredBackup(container.name, self.moment, host.name, "stopped")
         self.room = LxdRoom()
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timezone
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts
+from tasks.answering import answering
 from tasks.certificate import fingerprint_of
 from tasks.errors import FleetError
 from tasks.facts.host import facts_of
-from tasks.facts.lxd import answering
 from tasks.intent.model import LxdHost
 from tasks.maintenance.certificates.expiry import Lifetime, foreign_flaws
 from tasks.maintenance.certificates.plan import (
@@ -33,6 +32,7 @@ from tasks.maintenance.certificates.writes import (
     trust,
     use_successors,
 )
+from tasks.maintenance.moments import clock
 from tasks.outcome import converge, result_of
 from tasks.ownership import own_trust_name
 from tasks.plan import Plan
@@ -42,11 +42,6 @@ from tasks.run import Run, run_of
 from tasks.transport import lock_host
 
 PHASE = "certificates"
-
-
-def clock() -> datetime:
-    """The present moment."""
-    return datetime.now(timezone.utc)
 
 
 def renew_certificates(task: Task, dry_run: bool | None = None) -> Result:

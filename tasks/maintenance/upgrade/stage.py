@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.actual import Json
-from tasks.maintenance.snapshots import PREFIX, taken_at
+from tasks.maintenance.moments import PREFIX, taken_at
 from tasks.ownership import CREATED_KEY
 
 #: The instance's name, when the snapshot is taken, as its name has it, ``back`` once the container

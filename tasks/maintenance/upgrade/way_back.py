@@ -9,7 +9,6 @@ it is, :mod:`tasks.maintenance.upgrade.stage` says.
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timezone
 
 from nornir.core.inventory import Host
 
@@ -18,7 +17,8 @@ from tasks.errors import FleetError, ProofError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
 from tasks.maintenance.disks import driver_of, root_pool
-from tasks.maintenance.snapshots import snapshot_name, snapshots_of
+from tasks.maintenance.moments import clock, snapshot_name
+from tasks.maintenance.snapshots import snapshots_of
 from tasks.maintenance.upgrade.packages import (
     OutputLostError,
     foreseen,
@@ -108,7 +108,7 @@ class _Upgrade:
         self.versions = versions_under_way(instance)
         snapshots = snapshots_of(self.lxd_host, self.container)
         snapshot = snapshot_under_way(instance, snapshots)
-        what = next_of(instance, snapshot, datetime.now(timezone.utc))
+        what = next_of(instance, snapshot, clock())
         ended = "an earlier run was ended while it went back"
         match what:
             case "give its work again":
@@ -133,7 +133,7 @@ class _Upgrade:
 
         ``stopped`` says that it is shut down for the snapshot.
         """
-        snapshot = snapshot_name(datetime.now(timezone.utc), UNDER_WAY)
+        snapshot = snapshot_name(clock(), UNDER_WAY)
         plan = self.attempt.plan
         self._mark(snapshot)
         try:
@@ -186,7 +186,7 @@ class _Upgrade:
             self._upgrade()
             self.service.see_that_it_is_well("after its upgrade")
         except Exception as error:  # whatever it is, it has to be decided about
-            if taken_up and not is_recent(snapshot, datetime.now(timezone.utc)):
+            if taken_up and not is_recent(snapshot, clock()):
                 self._leave(snapshot, _said(error))
             self._go_back(snapshot, _said(error))
         self._end(snapshot)
