@@ -14,13 +14,14 @@ from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
+from tasks.containers.remembered import remembering
 from tasks.intent.maintenance import Maintenance
 from tasks.intent.model import Container, LxdHost
 from tasks.intent.windows import Calendar, window_of
 from tasks.maintenance import gate
 from tasks.maintenance.jobs import JOBS, Job
 from tasks.maintenance.maintain import maintain
-from tasks.maintenance.upgrade.stage import UPGRADING, remembering
+from tasks.maintenance.upgrade.stage import UPGRADING
 from tasks.outcome import record, result_of
 from tasks.report import Report
 from tasks.run import Run, run_of

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tasks.actual import LxdFacts
+from tasks.containers.remembered import remembering
 from tasks.maintenance.disks import driver_of, root_pool
 from tasks.maintenance.upgrade.packages import is_interrupted, simulated, versions_of
 from tasks.maintenance.upgrade.stage import (
@@ -17,7 +18,6 @@ from tasks.maintenance.upgrade.stage import (
     decided,
     kept_name,
     next_of,
-    remembering,
     snapshot_under_way,
     was_refused,
 )

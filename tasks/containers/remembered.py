@@ -31,14 +31,25 @@ COPYING = f"{CREATED_KEY}.copying"
 RESTORED = f"{CREATED_KEY}.restored"
 
 
+def remembering(key: str, instance: str, *words: str) -> dict[str, str]:
+    """The config key that remembers these words of an instance."""
+    return {key: " ".join((instance, *words))}
+
+
+def words_of(instance: Json, key: str) -> list[str]:
+    """What a config key remembers of an instance; nothing where it is another one's."""
+    name, *words = str((instance.get("config") or {}).get(key, "")).split() or [""]
+    return words if name == instance.get("name") else []
+
+
 def set_by_us(instance: Json, key: str) -> frozenset[str]:
     """The names that ``CONFIG`` or ``DEVICES`` remembers of an instance."""
-    return frozenset(_words(instance, key))
+    return frozenset(words_of(instance, key))
 
 
 def waiting_for_restart(instance: Json) -> tuple[str, ...]:
     """The config keys that a running instance has and that act only once it is started again."""
-    started, *keys = _words(instance, RESTART) or ("",)
+    started, *keys = words_of(instance, RESTART) or ("",)
     running = instance.get("status") in ("Running", "Frozen")
     return tuple(keys) if running and started == _last_start(instance) else ()
 
@@ -49,19 +60,19 @@ def memory_of_names(instance: str, config: Iterable[str], devices: Iterable[str]
         CONFIG: sorted(key for key in config if not key.startswith(FILLED_IN)),
         DEVICES: sorted(devices),
     }
-    return {key: " ".join((instance, *kept)) for key, kept in names.items() if kept}
+    return {
+        key: value
+        for name, kept in names.items()
+        if kept
+        for key, value in remembering(name, instance, *kept).items()
+    }
 
 
 def memory_of_restart(instance: Json, keys: Collection[str]) -> dict[str, str]:
     """The config key that remembers what waits for the next start."""
     if not keys:
         return {}
-    return {RESTART: " ".join((str(instance["name"]), _last_start(instance), *sorted(keys)))}
-
-
-def _words(instance: Json, key: str) -> list[str]:
-    name, *words = str((instance.get("config") or {}).get(key, "")).split() or [""]
-    return words if name == instance["name"] else []
+    return remembering(RESTART, str(instance["name"]), _last_start(instance), *sorted(keys))
 
 
 def _last_start(instance: Json) -> str:

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from tasks.actual import Json
+from tasks.containers.remembered import words_of
 from tasks.maintenance.moments import PREFIX, taken_at
 from tasks.ownership import CREATED_KEY
 
@@ -42,23 +43,18 @@ Next = Literal["nothing", "give its work again", "finish", "go back", "end", "ke
 
 def is_upgrading(instance: Json) -> bool:
     """Whether an upgrade of an instance was begun and has not ended."""
-    return bool(_remembered(instance, UPGRADING))
+    return bool(words_of(instance, UPGRADING))
 
 
 def versions_under_way(instance: Json) -> tuple[str, ...]:
     """The versions that an instance is upgraded to; none where it is not."""
-    return tuple(_remembered(instance, UPGRADING)[2:])
+    return tuple(words_of(instance, UPGRADING)[2:])
 
 
 def was_refused(instance: Json, versions: Collection[str]) -> bool:
     """Whether versions that did not go well in this instance before are all among these."""
-    refused = _remembered(instance, REFUSED)
+    refused = words_of(instance, REFUSED)
     return bool(refused) and set(refused) <= set(versions)
-
-
-def remembering(key: str, instance: str, *words: str) -> dict[str, str]:
-    """The config key that remembers it: the name comes first, which a copy of it has not."""
-    return {key: " ".join((instance, *words))}
 
 
 def stamp_of(snapshot: str) -> str:
@@ -68,7 +64,7 @@ def stamp_of(snapshot: str) -> str:
 
 def snapshot_under_way(instance: Json, snapshots: Collection[str]) -> str:
     """The snapshot of its upgrade that has not ended; empty where there is none."""
-    stamps = _remembered(instance, UPGRADING)[:1]
+    stamps = words_of(instance, UPGRADING)[:1]
     ours = {prefix + stamp for prefix in (UNDER_WAY, GOING_BACK) for stamp in stamps}
     return next((name for name in snapshots if name in ours), "")
 
@@ -81,7 +77,7 @@ def next_of(instance: Json, snapshot: str, now: datetime) -> Next:
         return "give its work again"
     if snapshot.startswith(UNDER_WAY):
         return "finish"
-    if BACK in _remembered(instance, UPGRADING)[1:2]:
+    if BACK in words_of(instance, UPGRADING)[1:2]:
         return "end"
     return "go back" if is_recent(snapshot, now) else "keep"
 
@@ -100,8 +96,3 @@ def kept_name(snapshot: str) -> str:
 def decided(snapshot: str) -> str:
     """Its name once going back is decided."""
     return GOING_BACK + kept_name(snapshot).removeprefix(PREFIX)
-
-
-def _remembered(instance: Json, key: str) -> list[str]:
-    name, *words = str((instance.get("config") or {}).get(key, "")).split() or [""]
-    return words if name == instance.get("name") else []

@@ -13,6 +13,7 @@ from dataclasses import replace
 from nornir.core.inventory import Host
 
 from tasks.actual import Json
+from tasks.containers.remembered import remembering
 from tasks.errors import FleetError, ProofError
 from tasks.facts.host import facts_of
 from tasks.intent.model import Container
@@ -40,7 +41,6 @@ from tasks.maintenance.upgrade.stage import (
     is_upgrading,
     kept_name,
     next_of,
-    remembering,
     snapshot_under_way,
     stamp_of,
     versions_under_way,
