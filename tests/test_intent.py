@@ -113,8 +113,12 @@ def test_voice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert host.lxd.listen == f"{host.attachments['mgmt'].address.ip}:8443"  # type: ignore[union-attr]
         assert set(host.profiles) == set(intent.profiles)
         assert host.default_route is host.attachments["public"]
-    pairs = [c for c in intent.containers.values() if c.apart]
-    assert all(len({c.on for c in pairs if c.apart == one.apart}) == 2 for one in pairs)
+    pairs: dict[str, set[str]] = {}
+    for container in intent.containers.values():
+        if container.apart:
+            pairs.setdefault(container.apart, set()).add(container.on)
+    assert pairs
+    assert {len(hosts) for hosts in pairs.values()} == {2}
     assert intent.containers["voicemail-01"].config.keys() == {"user.network-config"}
     for name, address in (("proxy-01", "10.160.64.21"), ("proxy-02", "10.160.64.22")):
         assert SipCheck(address, transport="tcp") in intent.containers[name].health
