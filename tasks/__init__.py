@@ -5,7 +5,7 @@ Open a fleet with :func:`open_fleet`, then run any of the tasks with Nornir, or 
 """
 
 from tasks.bootstrap import bootstrap_container, bootstrap_host
-from tasks.bridges import configure_bridges
+from tasks.bridges.task import configure_bridges
 from tasks.check import check_host
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
@@ -14,7 +14,7 @@ from tasks.controllers.trust import trust_controllers
 from tasks.facts.host import gather_facts
 from tasks.fleet import open_fleet
 from tasks.images import sync_images
-from tasks.lxd_server import setup_lxd
+from tasks.lxd_server.task import setup_lxd
 from tasks.maintenance import (
     back_up_container,
     check_health,
@@ -34,7 +34,7 @@ from tasks.prepared import prepare_images
 from tasks.profiles import compare_profiles, sync_profiles
 from tasks.prove import prove_machine
 from tasks.provision import provision
-from tasks.remotes import sync_remotes
+from tasks.remotes.task import sync_remotes
 from tasks.report import to_rows
 
 __all__ = (

@@ -14,7 +14,7 @@ from tasks.facts.machine import read_machine
 from tasks.intent.model import Attachment, Container, Intent, LxdHost, Machine
 from tasks.outcome import Attempt, record, result_of
 from tasks.plan import Plan
-from tasks.remotes import prove_edges
+from tasks.remotes.edges import prove_edges
 from tasks.run import run_of
 from tasks.transport import exec_notes, shell_of
 

@@ -17,7 +17,7 @@ from nornir.core import Nornir
 from nornir.core.task import Result, Task
 
 from tasks.bootstrap import bootstrap_container, bootstrap_host
-from tasks.bridges import configure_bridges
+from tasks.bridges.task import configure_bridges
 from tasks.check import see_that_it_can_be_managed
 from tasks.configure import configure_system
 from tasks.containers import raise_containers
@@ -26,13 +26,13 @@ from tasks.controllers.task import identify_controller, look_at_controller
 from tasks.controllers.trust import trust_controllers
 from tasks.errors import LockedError, UsageError
 from tasks.images import sync_images
-from tasks.lxd_server import setup_lxd
+from tasks.lxd_server.task import setup_lxd
 from tasks.mistakes import nearest
 from tasks.outcome import PHASES, Attempt, record
 from tasks.prepared import prepare_images
 from tasks.profiles import sync_profiles
 from tasks.prove import prove_machine
-from tasks.remotes import sync_remotes
+from tasks.remotes.task import sync_remotes
 from tasks.report import Report
 from tasks.rolling import rolling_waves
 from tasks.run import Run, run_of

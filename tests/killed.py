@@ -14,13 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tasks import lxd_server
 from tasks.bootstrap import task as bootstrap
 from tasks.bridges.transaction import NetworkChange
 from tasks.command import provision_command
 from tasks.configure import task as configure
 from tasks.containers import writes
 from tasks.lxd_api import api
+from tasks.lxd_server import task as lxd_server
 from tasks.prepared import builder
 from tasks.prepared import task as prepared
 from tasks.profiles import sync as profiles

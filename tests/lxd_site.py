@@ -15,7 +15,7 @@ import yaml
 from nornir.core.task import Result, Task
 
 from tasks.fleet import open_fleet
-from tasks.lxd_server import setup_lxd
+from tasks.lxd_server.task import setup_lxd
 from tasks.run import Run, run_of
 from tests.lab import CLIENT_KEY, HOST_ADDRESSES, Lab, host_key
 

@@ -12,12 +12,13 @@ import pytest
 import yaml
 from nornir.core.task import Result, Task
 
-from tasks.bridges import configure_bridges
+from tasks.bridges.task import configure_bridges
 from tasks.check import check_host
 from tasks.facts.host import facts_of, gather_facts
 from tasks.lxd_api.connection import api_of
-from tasks.lxd_server import setup_lxd
-from tasks.remotes import prove_edges, sync_remotes
+from tasks.lxd_server.task import setup_lxd
+from tasks.remotes.edges import prove_edges
+from tasks.remotes.task import sync_remotes
 from tasks.transport import shell_of
 from tests.lab import Lab
 from tests.records import steps

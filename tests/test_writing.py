@@ -18,7 +18,6 @@ from nornir.core.state import GlobalState
 from nornir.core.task import Result
 from nornir.plugins.runners import SerialRunner
 
-from tasks import lxd_server, remotes
 from tasks.actual import ClientFolder, HostFacts, LxdFacts
 from tasks.certificate import make_client_certificate
 from tasks.containers import raise_containers, raising
@@ -29,12 +28,14 @@ from tasks.images import sync as images_sync
 from tasks.images import sync_images
 from tasks.intent.model import Container, Image, Intent, LxdHost, LxdServer, Profile, Ssh
 from tasks.lxd_api import connection
-from tasks.lxd_server import setup_lxd
+from tasks.lxd_server import task as lxd_server
+from tasks.lxd_server.task import setup_lxd
 from tasks.outcome import Record, converge
 from tasks.plan import Plan, Step
 from tasks.profiles import sync as profiles_sync
 from tasks.profiles import sync_profiles
-from tasks.remotes import sync_remotes
+from tasks.remotes import task as remotes
+from tasks.remotes.task import sync_remotes
 from tasks.run import RUN_KEY, Run
 from tasks.shell import Completed
 from tasks.state import StateFolder

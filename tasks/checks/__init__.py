@@ -14,11 +14,9 @@ from tasks.checks.lxd_hosts import check_lxd_hosts
 from tasks.checks.networks import check_networks
 from tasks.checks.ownership import check_ownership
 from tasks.checks.profiles import check_profiles
+from tasks.intent.inventory import Inventory
+from tasks.intent.model import Intent
 from tasks.mistakes import Mistakes
-
-if TYPE_CHECKING:  # loading an intent runs these checks; they know its types and nothing else
-    from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Intent
 
 __all__ = ["check"]
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tasks.intent.inventory import Inventory
+from tasks.intent.model import Container, Intent
 from tasks.mistakes import Mistakes, nearest
-
-if TYPE_CHECKING:
-    from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Container, Intent
 
 
 def check_backups(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> None:

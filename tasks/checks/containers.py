@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 
 from tasks.checks.profiles import check_devices, check_user_data
+from tasks.intent.inventory import Inventory
+from tasks.intent.model import Container, Intent, LxdHost
 from tasks.mistakes import Mistakes, Place, listed, nearest
-
-if TYPE_CHECKING:
-    from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Container, Intent, LxdHost
 
 
 def check_containers(

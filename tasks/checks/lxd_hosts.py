@@ -4,13 +4,10 @@ and pools whose settings fit together."""
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 
+from tasks.intent.inventory import Inventory
+from tasks.intent.model import Bridge, Intent, LxdHost
 from tasks.mistakes import Mistakes, nearest
-
-if TYPE_CHECKING:
-    from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Bridge, Intent, LxdHost
 
 
 def check_lxd_hosts(

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tasks.intent.inventory import Inventory
+from tasks.intent.model import Address, Attachment, Bridge, Intent, Machine, Network
 from tasks.mistakes import Mistakes
-
-if TYPE_CHECKING:
-    from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Address, Attachment, Bridge, Intent, Machine, Network
 
 
 def check_networks(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> None:

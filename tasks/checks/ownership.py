@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from tasks.intent.inventory import Inventory
+from tasks.intent.model import Intent, LxdHost, Machine
 from tasks.machine.managed import managed_files
 from tasks.machine.paths import changed_in_place, foreign_over, setting_path
 from tasks.mistakes import Mistakes, Place
-
-if TYPE_CHECKING:
-    from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Intent, LxdHost, Machine
 
 
 def check_ownership(intent: Intent, inventory: Inventory, mistakes: Mistakes) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import yaml
 
+from tasks.intent.inventory import Inventory
+from tasks.intent.model import Devices, Intent
 from tasks.mistakes import Mistakes, Place, nearest
-
-if TYPE_CHECKING:
-    from tasks.intent.inventory import Inventory
-    from tasks.intent.model import Devices, Intent
 
 FIRST_LINE = "#cloud-config"
 USER_DATA = ("user-data", "vendor-data")

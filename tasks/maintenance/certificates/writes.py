@@ -14,7 +14,7 @@ from tasks.lxd_api.connection import api_of
 from tasks.maintenance.certificates.plan import Owned
 from tasks.onhost import on_host
 from tasks.ownership import trust_line
-from tasks.remotes import prove_edges
+from tasks.remotes.edges import prove_edges
 from tasks.remotes.writes import encoded
 from tasks.run import Run
 from tasks.transport import disconnect, lock_host, shell_of
