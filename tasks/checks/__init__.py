@@ -6,8 +6,6 @@ stumbles over a value of a wrong type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tasks.checks.backups import check_backups
 from tasks.checks.containers import check_containers
 from tasks.checks.lxd_hosts import check_lxd_hosts
