@@ -11,8 +11,8 @@ from typing import Any
 
 from tasks.command import maintain_command
 from tasks.lxd_api.api import LxdApi
+from tasks.maintenance.service import Service
 from tasks.maintenance.upgrade import way_back
-from tasks.maintenance.upgrade.service import Service
 from tasks.maintenance.upgrade.snapshot import Snapshot
 from tests.killed import Boundary, die_at
 

@@ -24,7 +24,7 @@ PURE = sorted(
 
 
 def imported(name: str) -> Iterator[str]:
-    """The modules that one imports when it is loaded; not what their packages offer besides."""
+    """The modules that one imports when it is loaded."""
     tree = ast.parse(FILES[name].read_text())
     for node in tree.body:
         if isinstance(node, ast.Import):
@@ -32,7 +32,14 @@ def imported(name: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
-                yield inner if inner in FILES else node.module
+                yield from _with_packages(inner if inner in FILES else node.module)
+
+
+def _with_packages(module: str) -> Iterator[str]:
+    """A module and the packages that are loaded before it; the outermost offers all of it."""
+    yield module
+    while (module := module.rpartition(".")[0]) not in ("", "tasks"):
+        yield module
 
 
 IMPORTS = {name: set(imported(name)) for name in FILES}

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from tasks.actual import HostFacts, LxdFacts
+from tasks.containers.remembered import remembering
 from tasks.errors import CommandError, FleetError
 from tasks.intent.model import Intent
 from tasks.maintenance import reboot, reboot_machine
 from tasks.maintenance.boot import (
+    DRAINED,
     Boot,
     apart_obstacles,
     interrupted,
@@ -126,6 +128,23 @@ def test_of_a_pair_one_stays_in_service(
     elsewhere = [name for name in declared if declared[name][0] == "i" and declared[name][2]]
     if "sip" in groups and "b" in elsewhere:
         assert "b of the group sip does not run" in apart_obstacles(intent, groups, unread)
+
+
+def test_whose_partner_has_not_its_work_stays_in_service() -> None:
+    containers = {
+        name: container_of(name, "192.0.2.1", on=on, apart="sip") for name, on in ("ah", "bi")
+    }
+    intent = Intent(Path(), {}, containers, {}, {}, {}, {})
+    for key, told in (
+        (DRAINED, "b of the group sip is drained"),
+        (UPGRADING, "an upgrade of b of the group sip has not ended"),
+    ):
+        config = remembering(key, "b", "20261124T030000Z", "-")
+        instances = {"i": {"b": {"name": "b", "status": "Running", "config": config}}}
+        assert apart_obstacles(intent, {"sip": ["a"]}, instances) == [told]
+    copied = remembering(DRAINED, "other", "20261124T030000Z")
+    instances = {"i": {"b": {"name": "b", "status": "Running", "config": copied}}}
+    assert apart_obstacles(intent, {"sip": ["a"]}, instances) == []
 
 
 @pytest.mark.parametrize(

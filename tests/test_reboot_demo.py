@@ -255,6 +255,95 @@ def test_a_host_that_does_not_come_back_fails_in_time_and_the_others_go_on(
     assert demo.report()["exit"] == 0
 
 
+#: Inside: what its drain and undrain were told, with the boot they were told it in.
+WORK = "/var/log/work"
+SAID = "echo {} $(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20) >>" + WORK
+
+
+def draining(inventory: Path, *webs: str, drain: str = SAID.format("drain")) -> None:
+    def drained(hosts: dict[str, Any]) -> None:
+        for web in webs:
+            upkeep = {"drain": drain, "undrain": SAID.format("undrain")}
+            hosts[web]["data"]["maintenance"] = upkeep
+
+    change(inventory, "hosts.yaml", drained)
+
+
+def worked(demo: Demo, web: str) -> list[tuple[str, bool]]:
+    """What it was told since it was last asked, each with whether that was in its present boot."""
+    boot = boot_in(demo, web).split()[1]
+    lines = demo.inside(web, f"cat {WORK}; rm -f {WORK}").splitlines()
+    return [(what, told == boot) for what, _, told in (line.partition(" ") for line in lines)]
+
+
+def marks(demo: Demo, web: str) -> str:
+    host = HOSTS[WEBS.index(web) >= 2]
+    return demo.lab.exec(host, f"lxc config get {web} user.nornir-lxd-fleet.drained").stdout.strip()
+
+
+def test_who_has_calls_is_drained_before_its_reboot_and_undrained_after_it(
+    demo: Demo, inventory: Path
+) -> None:
+    draining(inventory, "web-01", "web-02")
+    before = boots(demo)
+    demo.inside("web-01", NEEDED)
+    report = maintain(demo, inventory, "reboot")
+    assert (report["exit"], changed(report)) == (0, {"web-01"}), messages(report, "web-01")
+    assert worked(demo, "web-01") == [("drain", False), ("undrain", True)]
+    demo.lab.exec(HOSTS[0], NEEDED)
+    report = maintain(demo, inventory, "reboot")
+    assert (report["exit"], changed(report)) == (0, {HOSTS[0]}), messages(report, HOSTS[0])
+    for web in ("web-01", "web-02"):
+        assert worked(demo, web) == [("drain", False), ("undrain", True)], web
+        assert marks(demo, web) == ""
+    assert rebooted(before, boots(demo)) == {HOSTS[0], "web-01", "web-02"}
+
+
+def test_who_cannot_be_drained_keeps_its_host_running(demo: Demo, inventory: Path) -> None:
+    draining(inventory, "web-01")
+    draining(inventory, "web-02", drain="echo calls >&2; exit 3")
+    before = boots(demo)
+    demo.inside("web-02", NEEDED)
+    demo.lab.exec(HOSTS[0], NEEDED)
+    report = maintain(demo, inventory, "reboot")
+    demo.lab.exec(HOSTS[0], NO_MORE)
+    demo.inside("web-02", NO_MORE)
+    assert report["exit"] == 1
+    for name in (HOSTS[0], "web-02"):
+        assert "draining it failed with exit status 3: calls" in messages(report, name)
+    assert rebooted(before, boots(demo)) == set()
+    assert worked(demo, "web-01") == [("drain", True), ("undrain", True)]
+    assert worked(demo, "web-02") == [("undrain", True)] * 2
+    assert (marks(demo, "web-01"), marks(demo, "web-02")) == ("", "")
+
+
+@pytest.mark.parametrize("job", ["reboot", "upgrade"])
+def test_what_a_killed_run_has_drained_gets_its_work_again(
+    demo: Demo, inventory: Path, job: str
+) -> None:
+    draining(inventory, "web-01", drain=f"{SAID.format('drain')}; sleep 60")
+    demo.inside("web-01", NEEDED)
+    run = demo.start("maintain", "reboot", "--limit", "web-01", inventory=inventory)
+    until = time.monotonic() + UP
+    while not demo.inside("web-01", f"cat {WORK} 2>/dev/null || true"):
+        assert time.monotonic() < until
+        assert run.poll() is None, run.communicate()
+        time.sleep(0.1)
+    os.kill(run.pid, signal.SIGKILL)
+    run.communicate(timeout=30)
+    demo.inside("web-01", NO_MORE)
+    assert marks(demo, "web-01").startswith("web-01 20")
+    dry = maintain(demo, inventory, job, "--limit", "web-01", "--dry-run")
+    assert (dry["exit"], marks(demo, "web-01") != "") == (3 if job == "reboot" else 0, True)
+    report = maintain(demo, inventory, job, "--limit", "web-01")
+    assert report["exit"] == 0, messages(report, "web-01")
+    steps = next(p["steps"] for p in report["hosts"]["web-01"]["phases"] if p["phase"] == job)
+    assert [(step["action"], step["object"]) for step in steps] == [("undrain", "container web-01")]
+    assert [what for what, _ in worked(demo, "web-01")] == ["drain", "undrain"]
+    assert marks(demo, "web-01") == ""
+    assert maintain(demo, inventory, job, "--limit", "web-01")["summary"]["changed"] == 0
+
+
 @contextmanager
 def logging_who_answers() -> Iterator[list[set[str]]]:
     """Which of the four take a connection, all asked at once, at least every 1.5 s."""

@@ -6,10 +6,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.actual import Json
+from tasks.containers.remembered import words_of
 from tasks.errors import CommandError, FleetError
 from tasks.intent.model import Intent
 from tasks.maintenance.upgrade.stage import is_upgrading
+from tasks.ownership import CREATED_KEY
 from tasks.plan import Plan, Step
+
+#: On an instance whose work a reboot takes off it: its name, and since when.
+DRAINED = f"{CREATED_KEY}.drained"
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,20 @@ def apart_obstacles(
                 obstacles.append(f"{other.name} of the group {group} does not run")
             elif is_upgrading(instance):
                 obstacles.append(f"an upgrade of {other.name} of the group {group} has not ended")
+            elif is_drained(instance):
+                obstacles.append(f"{other.name} of the group {group} is drained")
     return obstacles
+
+
+def is_drained(instance: Json) -> bool:
+    """Whether a run took its work off an instance for a reboot, and has not given it again."""
+    return bool(words_of(instance, DRAINED))
+
+
+def undrain_step(container: str) -> Step[None]:
+    """What is to be done first with one that is so."""
+    why = "an earlier run was ended while it was drained for a reboot"
+    return Step("undrain", f"container {container}", None, why)
 
 
 def starts_with_host(instance: Json) -> bool:

@@ -11,8 +11,8 @@ from nornir.core.task import Result
 
 from tasks.errors import UsageError
 from tasks.maintenance.backups.task import BACKUP, back_up_container
-from tasks.maintenance.certificates import PHASE as CERTIFICATES
-from tasks.maintenance.certificates import renew_certificates
+from tasks.maintenance.certificates.task import PHASE as CERTIFICATES
+from tasks.maintenance.certificates.task import renew_certificates
 from tasks.maintenance.drift import PHASE as DRIFT
 from tasks.maintenance.drift import find_drift
 from tasks.maintenance.health import check_health
@@ -22,7 +22,7 @@ from tasks.maintenance.reboot import PHASE as REBOOT
 from tasks.maintenance.reboot import reboot_machine
 from tasks.maintenance.restore.task import RESTORE, restore_container
 from tasks.maintenance.snapshots import PRUNE, TAKE, prune_snapshots, take_snapshot
-from tasks.maintenance.upgrade import upgrade_packages
+from tasks.maintenance.upgrade.task import upgrade_packages
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tasks.maintenance.calendar import zone_of
 from tasks.maintenance.gate import Gate
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.look import PHASE
+from tasks.maintenance.reboot import PHASE as REBOOT
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import Turn, turns_of
 from tasks.maintenance.undone import first_of, still_undone
@@ -147,7 +148,7 @@ class _Maintenance:
         #: By job the machines that this run left undone, and those that had their turn.
         self.left: dict[str, set[str]] = {job: set() for job in self.changing}
         self.settled: dict[str, set[str]] = {job: set() for job in self.changing}
-        #: The containers that do not run, and those whose upgrade another run has not ended.
+        #: The containers that do not run, and those with which another run has begun and not ended.
         self.down: set[str] = set()
         self.unfinished: set[str] = set()
 
@@ -310,7 +311,11 @@ class _Maintenance:
         for job in self.changing:
             if job in jobs:
                 (self.left if job in done.left else self.settled)[job].add(turn.name)
-        if turn.name in self.unfinished and UPGRADE in jobs and not done.result.failed:
+        if (
+            turn.name in self.unfinished
+            and not done.result.failed
+            and {UPGRADE, REBOOT} & set(jobs)
+        ):
             self.gate.is_well_again(self.intent.containers[turn.name])
         return done.result
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,11 +24,14 @@ from tasks.maintenance.boot import (
     Boot,
     apart_obstacles,
     interrupted,
+    is_drained,
     parse_boot,
     plan_reboot,
     starts_with_host,
+    undrain_step,
 )
 from tasks.maintenance.carried import not_running, running_on
+from tasks.maintenance.drained import drained, give_work_again
 from tasks.maintenance.turns import LXD_HOSTS
 from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.onhost import on_host
@@ -67,6 +71,10 @@ def reboot_machine(task: Task, dry_run: bool | None = None) -> Result:
     nothing is rebooted, which is a failure that says so. So it is for the machine that the run is
     controlled from, and while packages are being installed.
 
+    What is out of service has its ``maintenance.drain`` run before, of an LXD host the containers
+    that it carries; then each is looked at and undrained, however it is. Where one cannot be
+    drained, nothing is rebooted.
+
     Arguments:
         dry_run: overrides Nornir's own dry run.
 
@@ -96,12 +104,19 @@ class _Reboot:
         """Read whether it needs a reboot, and what is in the way of one."""
         self.before = boot_of(self.host.name, shell_of(self.host))
         obstacles = self._obstacles() if self.before.needed else []
-        return plan_reboot(self.host.name, self.before, obstacles, exec_notes(self.host))
+        plan = plan_reboot(self.host.name, self.before, obstacles, exec_notes(self.host))
+        if self._left_drained():
+            return replace(plan, steps=(undrain_step(self.host.name), *plan.steps), reason="")
+        return plan
 
     def apply(self) -> None:
         """Take it out of service, reboot it, see it back."""
         if isinstance(self.machine, Container):
-            self._restart(self.machine)
+            if self._left_drained():
+                self.attempt.begun = True
+                give_work_again(self.run, self.machine)
+            if self.before.needed:
+                self._restart(self.machine)
         else:
             self._reboot()
         if self.after.needed:  # otherwise it would be rebooted in every run, and nobody knew
@@ -124,6 +139,10 @@ class _Reboot:
             obstacles.append(f"its LXD does not say what it carries ({lxd.problem})")
         return obstacles + apart_obstacles(self.run.intent, self._groups(), self._instances())
 
+    def _left_drained(self) -> bool:
+        machine = self.machine
+        return isinstance(machine, Container) and is_drained(self._instance(machine))
+
     def _instance(self, container: Container) -> Json:
         return facts_of(self.run.hosts[container.on]).lxd.instances.get(container.name, {})
 
@@ -141,8 +160,7 @@ class _Reboot:
         over_exec = self.host.name in self.run.over_exec
         shell = shell_of if over_exec else ssh_shell_of  # nothing else will do after it
         api = api_of(self.run.hosts[container.on])
-        with self._out_of_service():
-            # A drain that the inventory declares belongs here, and its end after the last line.
+        with self._out_of_service(), drained(self.run, [container], "its reboot"):
             _restarted(api, container.name)
             see_that_it_is_up(self.run, container)
             self._await_boot(time.monotonic() + UP_DEADLINE, UP_DEADLINE, shell)
@@ -152,13 +170,22 @@ class _Reboot:
         if self.is_lxd:
             lock_host(self.host)
         ran = running_on(self.host, fresh=True)
-        with self._out_of_service():
+        with self._out_of_service(), drained(self.run, self._carried(ran), "its host's reboot"):
             until = time.monotonic() + deadline
             told = shell_of(self.host).run(REBOOT, deadline=READ_DEADLINE)
             told.check(self.host.name, "having it reboot")
             self._await_boot(until, deadline, shell_of)
             if ran:
                 self._await_instances(ran, until, deadline)
+
+    def _carried(self, ran: frozenset[str]) -> list[Container]:
+        """The declared ones of these, but for those whose upgrade has to end by itself."""
+        instances = facts_of(self.host).lxd.instances if self.is_lxd else {}
+        return [
+            c
+            for c in self.run.intent.containers_on(self.host.name)
+            if c.running and c.name in ran and not is_upgrading(instances.get(c.name, {}))
+        ]
 
     @contextmanager
     def _out_of_service(self) -> Iterator[None]:

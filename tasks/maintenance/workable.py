@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.actual import HostFacts
 from tasks.intent.model import Container
+from tasks.maintenance.boot import is_drained
 from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.report import Report
 from tasks.run import Run
@@ -57,16 +58,17 @@ class Workable:
 
     def is_down(self, container: Container) -> bool:
         """Whether it is known not to do its work: it does not run, its LXD host does not answer, or
-        an upgrade of it that was begun has not ended; also of one that is not selected, where its
+        what was begun with it has not ended; also of one that is not selected, where its
         host was read."""
         facts = self.run.facts.get(container.on)
         lost = container.on in self.run.unreachable
         return lost or bool(facts and (why_not(container, facts) or self.is_unfinished(container)))
 
     def is_unfinished(self, container: Container) -> bool:
-        """Whether an upgrade of it that another run began has not ended."""
+        """Whether an upgrade of it that another run began has not ended, or it was left drained."""
         facts = self.run.facts.get(container.on)
-        return facts is not None and is_upgrading(facts.lxd.instances.get(container.name, {}))
+        instance = facts.lxd.instances.get(container.name, {}) if facts else {}
+        return is_upgrading(instance) or is_drained(instance)
 
 
 def why_not(container: Container, facts: HostFacts) -> str:

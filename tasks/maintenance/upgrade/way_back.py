@@ -19,6 +19,7 @@ from tasks.facts.host import facts_of
 from tasks.intent.model import Container
 from tasks.maintenance.disks import driver_of, root_pool
 from tasks.maintenance.moments import clock, snapshot_name
+from tasks.maintenance.service import Service
 from tasks.maintenance.snapshots import snapshots_of
 from tasks.maintenance.upgrade.packages import (
     OutputLostError,
@@ -28,7 +29,6 @@ from tasks.maintenance.upgrade.packages import (
     upgraded,
     versions_of,
 )
-from tasks.maintenance.upgrade.service import Service
 from tasks.maintenance.upgrade.snapshot import COPYING, Snapshot
 from tasks.maintenance.upgrade.stage import (
     BACK,
