@@ -139,10 +139,13 @@ def test_what_there_is_is_held_against_the_inventory(demo: Intent) -> None:
         "addresses": ("192.168.56.150/24",),
         "present": True,
         "declared": True,
+        "lost": (),
+        "extra": (),
     }
     assert host["bridges"]["docker0"]["declared"] is False
     assert host["bridges"]["br-sip"]["present"] is False
     assert host["remotes"] == {"root": ("sidn-demo-01", "sidn-demo-02")}
+    assert host["lost_remotes"] == {}
     assert host["images"] == ("minimal", "f" * 12)
     assert (host["lxd_version"], host["listen"], host["pools"]) == (
         "5.0.2",
@@ -335,6 +338,24 @@ def test_hosts_that_differ_in_the_same_way_are_shown_once(demo: Intent) -> None:
     diffs = report_of(demo, *read.values()).to_dict()["profiles"]["demo"]["diffs"]
     assert diffs
     assert all("-  user.key-19: x" in diff for diff in diffs.values())
+
+
+def test_lost_remotes_and_addresses_and_those_nobody_declared_are_marked(demo: Intent) -> None:
+    read = facts()
+    addresses = (ip_interface("192.168.56.99/24"), ip_interface("fe80::1/64"))
+    links = {**read.links, "br-demo": replace(read.links["br-demo"], addresses=addresses)}
+    one = ClientFolder("root", "/root/.config/lxc", REMOTES.replace("  sidn-demo-02", "  other"))
+    shown = report_of(demo, replace(read, links=links, clients={"root": one}))
+    host = shown.hosts[0]
+    (bridge,) = (b for b in host.bridges if b.name == "br-demo")
+    assert (bridge.lost, bridge.extra) == (("192.168.56.150/24",), ("192.168.56.99/24",))
+    assert host.lost_remotes == {"root": ("sidn-demo-02",)}
+    text = as_plain(shown)
+    assert ", without 192.168.56.150/24, 192.168.56.99/24 not declared" in text
+    assert "remotes of root sidn-demo-01, other\n" in text
+    assert " without sidn-demo-02\n" in text
+    nobody = report_of(demo, replace(read, clients={})).hosts[0]
+    assert nobody.lost_remotes == {"root": ("sidn-demo-01", "sidn-demo-02")}
 
 
 def test_our_mark_is_no_difference_between_profiles(demo: Intent) -> None:

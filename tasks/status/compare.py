@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from tasks.actual import ClientFolder, HostFacts, Json, LxdFacts
+from tasks.actual import ClientFolder, HostFacts, Json, Link, LxdFacts
 from tasks.errors import FleetError
 from tasks.images.prepared import base_name
-from tasks.intent.model import Container, Intent
+from tasks.intent.model import Bridge, Container, Intent, LxdHost
 from tasks.remotes.client_config import remotes_of
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus
 
@@ -31,6 +31,7 @@ def host_status(
             name, host.ssh.hostname, reachable=False, problem=problem, containers=containers
         )
     lxd = facts.lxd
+    remotes = {user: _remotes(folder, name) for user, folder in facts.clients.items()}
     foreign = [i for i in lxd.instances if i not in {c.name for c in intent.containers_on(name)}]
     return HostStatus(
         name=name,
@@ -44,7 +45,12 @@ def host_status(
         pools={pool: str(found.get("driver", "")) for pool, found in lxd.pools.items()},
         images=tuple(image_name(lxd.images, fingerprint) for fingerprint in lxd.images),
         profiles=tuple(lxd.profiles),
-        remotes={user: _remotes(folder, name) for user, folder in facts.clients.items()},
+        remotes=remotes,
+        lost_remotes={
+            user: lost
+            for user in host.client_users
+            if (lost := tuple(n for n in intent.lxd_hosts if n not in remotes.get(user, ())))
+        },
         containers=(
             *(_declared(c, facts) for c in declared),
             *(
@@ -128,7 +134,8 @@ def _foreign(instance: Json, images: Mapping[str, Json]) -> ContainerStatus:
 
 def _bridges(intent: Intent, facts: HostFacts) -> tuple[BridgeStatus, ...]:
     """The declared bridges in their order, then those that are there as well."""
-    declared = [bridge.name for bridge in intent.lxd_hosts[facts.name].bridges]
+    host = intent.lxd_hosts[facts.name]
+    declared = {bridge.name: bridge for bridge in host.bridges}
     actual = [link.name for link in facts.links.values() if link.kind == "bridge"]
     found = []
     for name in dict.fromkeys([*declared, *actual]):
@@ -139,8 +146,23 @@ def _bridges(intent: Intent, facts: HostFacts) -> tuple[BridgeStatus, ...]:
             if other.master == name and not other.name.startswith("veth")
         )
         addresses = tuple(map(str, link.addresses)) if link else ()
-        found.append(BridgeStatus(name, members, addresses, link is not None, name in declared))
+        bridge = declared.get(name)
+        lost, extra = _astray(host, bridge, link) if bridge and link else ((), ())
+        present = link is not None
+        found.append(
+            BridgeStatus(name, members, addresses, present, bridge is not None, lost, extra)
+        )
     return tuple(found)
+
+
+def _astray(host: LxdHost, bridge: Bridge, link: Link) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The addresses that a bridge lacks, and those that nobody declared."""
+    attachment = host.attachment_on(bridge)
+    wanted = attachment.addresses
+    dynamic = bridge.dhcp4 or bridge.dhcp6 or bridge.accept_ra
+    extra = [a for a in link.addresses if a not in wanted and not a.is_link_local and not dynamic]
+    lost = [address for address in wanted if address not in link.addresses]
+    return tuple(map(str, lost)), tuple(map(str, extra))
 
 
 def _remotes(folder: ClientFolder, where: str) -> tuple[str, ...]:

@@ -39,18 +39,28 @@ class ContainerStatus:
 
 @dataclass(frozen=True)
 class BridgeStatus:
-    """A bridge as it is; ``declared`` says whether the inventory has it."""
+    """A bridge as it is; ``declared`` says whether the inventory has it.
+
+    ``lost`` are declared addresses that it has not, ``extra`` those that it has and the inventory
+    has not; none of one that gets addresses from elsewhere, or that is not declared.
+    """
 
     name: str
     members: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     present: bool = True
     declared: bool = True
+    lost: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class HostStatus:
-    """An LXD host; ``problem`` says why it, or LXD on it, does not answer."""
+    """An LXD host; ``problem`` says why it, or LXD on it, does not answer.
+
+    ``remotes`` are those of users, ``lost_remotes`` the LXD hosts of the fleet that are none of
+    them and that the inventory has be some.
+    """
 
     name: str
     address: str
@@ -65,6 +75,7 @@ class HostStatus:
     images: tuple[str, ...] = ()
     profiles: tuple[str, ...] = ()
     remotes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    lost_remotes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     containers: tuple[ContainerStatus, ...] = ()
 
 

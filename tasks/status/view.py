@@ -85,6 +85,11 @@ def _host(host: HostStatus) -> Iterator[RenderableType]:
         **{f"remotes of {user}": remotes for user, remotes in host.remotes.items()},
     }
     facts += [(what, _text(", ".join(items))) for what, items in lists.items() if items]
+    facts += [
+        (f"remotes of {user}", Text(f"without {', '.join(lost)}", style="bold red"))
+        for user, lost in host.lost_remotes.items()
+        if host.lxd_version
+    ]
     if facts:
         yield Padding(_pairs(facts), (0, 0, 0, 2))
     if host.containers:
@@ -122,8 +127,13 @@ def _assigned(container: ContainerStatus) -> Text:
 def _bridge(bridge: BridgeStatus) -> Text:
     if not bridge.present:
         return Text.assemble(f"{bridge.name} ", ("missing", "bold red"))
-    told = [bridge.name, *bridge.addresses, f"over {', '.join(bridge.members) or 'nothing'}"]
-    return _text(" ".join(told) + ("" if bridge.declared else ", foreign"))
+    words = [bridge.name, *bridge.addresses, f"over {', '.join(bridge.members) or 'nothing'}"]
+    told = _text(" ".join(words) + ("" if bridge.declared else ", foreign"))
+    if bridge.lost:
+        told.append(f", without {', '.join(bridge.lost)}", style="bold red")
+    if bridge.extra:
+        told.append(f", {', '.join(bridge.extra)} not declared", style="yellow")
+    return told
 
 
 def _profiles(report: StatusReport) -> Iterator[Text]:
