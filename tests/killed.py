@@ -18,7 +18,7 @@ from tasks.bootstrap import task as bootstrap
 from tasks.bridges.transaction import NetworkChange
 from tasks.command import provision_command
 from tasks.configure import task as configure
-from tasks.containers import writes
+from tasks.containers import carrying, writes
 from tasks.lxd_api import api
 from tasks.lxd_server import task as lxd_server
 from tasks.prepared import builder
@@ -105,6 +105,22 @@ PREPARED_STAGES = {
     "copied": Boundary(prepared, "copy_image"),
 }
 
+#: Of a container that is changed in place, which waits for its restart, and of one that departed.
+CHANGE_STAGES = {
+    "updated": Boundary(writes, "update", meant=_writes),
+    "restart begun": Boundary(
+        api, "follow", after=False, meant=_follows("PUT", "/1.0/instances/{}/state")
+    ),
+    "restarted": Boundary(carrying, "restart", meant=_writes),
+}
+DEPARTED_STAGES = {
+    "stop begun": Boundary(
+        api, "follow", after=False, meant=_follows("PUT", "/1.0/instances/{}/state")
+    ),
+    "stopped": Boundary(writes, "stop", meant=_writes),
+    "retired": Boundary(writes, "retire", meant=_writes),
+}
+
 _BOOTSTRAP = bootstrap._ContainerBootstrap
 #: Of a container, and of its image: from the end of one to the beginning of the next it only reads.
 STAGES = {
@@ -145,5 +161,6 @@ def die_at(boundary: Boundary, machine: str) -> None:
 
 
 if __name__ == "__main__":
-    die_at({**HOST_STAGES, **PREPARED_STAGES, **STAGES}[sys.argv[1]], sys.argv[2])
+    stages = {**HOST_STAGES, **PREPARED_STAGES, **CHANGE_STAGES, **DEPARTED_STAGES, **STAGES}
+    die_at(stages[sys.argv[1]], sys.argv[2])
     sys.exit(provision_command(sys.argv[3:]))

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from tests.killed import HOST_STAGES, IMAGE_STAGES, INSIDE_STAGES, PREPARED_STAGES, STAGES
+from tasks.containers.remembered import waiting_for_restart
+from tests.killed import (
+    CHANGE_STAGES,
+    DEPARTED_STAGES,
+    HOST_STAGES,
+    IMAGE_STAGES,
+    INSIDE_STAGES,
+    PREPARED_STAGES,
+    STAGES,
+)
 from tests.lab import Lab
 from tests.ten import HOSTS, Ten, ten_on
 
@@ -74,6 +83,39 @@ def test_the_next_run_finishes_and_leaves_nothing_behind(
 
 
 @pytest.mark.exhaustive
+@pytest.mark.parametrize("stage", CHANGE_STAGES)
+def test_killed_while_a_container_is_changed_the_next_run_finishes(pair: Ten, stage: str) -> None:
+    pair.declare(PAIR, with_ssh=True)
+    assert pair.provision("--allow-restart")["exit"] == 0
+    nesting = {"config": {"security.nesting": "true"}}
+    pair.declare(PAIR, with_ssh=True, containers={PAIR[0]: nesting})
+    die(pair, stage, PAIR[0], "--allow-restart")
+    finish(pair, PAIR, "--allow-restart")
+    changed = pair.left(HOSTS[0]).instances[PAIR[0]]
+    assert changed["config"]["security.nesting"] == "true"
+    assert waiting_for_restart(changed) == ()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("stage", DEPARTED_STAGES)
+def test_killed_while_a_container_departs_the_next_run_finishes(pair: Ten, stage: str) -> None:
+    stays, goes = PAIR
+    pair.sh(HOSTS[1], UNMADE + "true")
+    pair.declare(PAIR, with_ssh=True)
+    assert pair.provision()["exit"] == 0
+    pair.declare((stays,), with_ssh=True)
+    die(pair, stage, goes, "--prune", "--phase", "containers")
+    finished = pair.provision("--prune", "--phase", "containers")
+    assert finished["exit"] == 0, troubles(finished)
+    left = pair.left(HOSTS[1])
+    assert {name.rpartition("-")[0]: i["status"] for name, i in left.instances.items()} == {
+        f"{goes}-pruned": "Stopped"
+    }
+    assert left.operations == []
+    assert pair.provision("--prune", "--phase", "containers")["summary"]["changed"] == 0
+
+
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stage", PREPARED_STAGES)
 def test_killed_while_an_image_is_prepared_the_next_run_finishes(pair: Ten, stage: str) -> None:
     minimal = {"minimal": {**pair.image_files("minimal", with_ssh=True), "prepare": True}}
@@ -100,19 +142,19 @@ def test_killed_while_a_bare_host_is_set_up_the_next_run_finishes(pair: Ten, sta
         assert pair.sh(host, "lxc profile list -f csv | cut -d, -f1").split() == ["default", "web"]
 
 
-def die(fleet: Ten, stage: str, machine: str) -> None:
+def die(fleet: Ten, stage: str, machine: str, *arguments: str) -> None:
     """A provision that SIGKILL ends at a stage."""
     killed = subprocess.run(
         [sys.executable, "-m", "tests.killed", stage, machine, "--inventory",
-         str(fleet.inventory)],
+         str(fleet.inventory), *arguments],
         capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stdout + killed.stderr
 
 
-def finish(fleet: Ten, names: tuple[str, str], *, prepared: bool = False) -> None:
+def finish(fleet: Ten, names: tuple[str, str], *arguments: str, prepared: bool = False) -> None:
     """The next run does the rest, the one after it nothing, and nothing else is there."""
-    finished = fleet.provision()
+    finished = fleet.provision(*arguments)
     assert finished["exit"] == 0, troubles(finished)
     again = fleet.provision()
     assert (again["exit"], again["summary"]["ok"]) == (0, 4), again["hosts"]
