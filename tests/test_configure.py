@@ -58,7 +58,13 @@ def facts_of(data: dict[str, Any]) -> MachineFacts:
 
 @pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
 def test_plan(case: dict[str, Any]) -> None:
-    machine = Machine("web-01", Ssh("10.0.0.1"), configure=wanted_of(case["wanted"]))
+    machine = Machine(
+        "web-01",
+        Ssh("10.0.0.1"),
+        configure=wanted_of(case["wanted"]),
+        foreign=tuple(case.get("foreign", ())),
+        let_in=tuple(case.get("let_in", ())),
+    )
     plan = plan_configuration(machine, facts_of(case["facts"]), prune=case.get("prune", False))
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)
@@ -73,12 +79,21 @@ def test_plan(case: dict[str, Any]) -> None:
         assert any(made.startswith(call) for made in calls), calls
 
 
-@pytest.mark.parametrize("foreign", ["/etc/ntp.conf", "/etc"])
-def test_a_foreign_path_is_refused(foreign: str) -> None:
-    configure = Configure(files=(File("/etc/ntp.conf", "x"),))
-    machine = Machine("web-01", Ssh("10.0.0.1"), configure=configure, foreign=(foreign,))
+@pytest.mark.parametrize(
+    ("foreign", "wanted"),
+    [
+        ("/etc/ntp.conf", Configure(files=(File("/etc/ntp.conf", "x"),))),
+        ("/etc", Configure(files=(File("/etc/ntp.conf", "x"),))),
+        ("/etc/locale.gen", Configure(locale="nl_NL.UTF-8")),
+        ("/srv/olga/.ssh", Configure(users=(User("olga", keys=("ssh-ed25519 AAAAolga",)),))),
+    ],
+)
+def test_a_foreign_path_is_refused(foreign: str, wanted: Configure) -> None:
+    """Also one that only the machine knows: where the home of a user is."""
+    machine = Machine("web-01", Ssh("10.0.0.1"), configure=wanted, foreign=(foreign,))
+    actual = MachineFacts("web-01", users={"olga": UserFacts("/bin/bash", "/srv/olga")})
     with pytest.raises(FleetError, match="foreign"):
-        plan_configuration(machine, MachineFacts("web-01"))
+        plan_configuration(machine, actual)
 
 
 @pytest.mark.parametrize("prune", [False, True])

@@ -14,13 +14,17 @@ from tasks.configure.packages import plan_certificates, plan_packages
 from tasks.configure.repositories import plan_repository
 from tasks.configure.services import plan_services
 from tasks.configure.system import plan_locale, plan_sysctl, plan_timezone
-from tasks.configure.users import plan_group, plan_user
-from tasks.errors import FleetError
+from tasks.configure.users import (
+    not_let_in_notes,
+    plan_group,
+    plan_user,
+    without_foreign_keys,
+)
 from tasks.intent.model import Configure, Machine
 from tasks.machine.change import Calls
 from tasks.machine.host_name import plan_host_name
 from tasks.machine.managed import Managed, managed_files, sudoers_path
-from tasks.machine.paths import changed_in_place, is_foreign
+from tasks.machine.paths import changed_in_place, is_foreign, ours_and_foreign
 from tasks.plan import Plan, Step
 
 
@@ -56,7 +60,10 @@ def plan_configuration(
     }
     removals = [take_back(path) for path in departed] if prune else []
     changed = [*changes, *(departed if prune else ())]
-    users = sorted(wanted.users, key=lambda user: not user.absent)
+    users = [
+        without_foreign_keys(user, machine, actual)
+        for user in sorted(wanted.users, key=lambda user: not user.absent)
+    ]
     groups = [group for group in wanted.groups if not group.absent]
     steps = [
         *plan_certificates(wanted, actual),
@@ -77,6 +84,7 @@ def plan_configuration(
     ]
     notes = (
         *(note for note in before_files if isinstance(note, str)),
+        *not_let_in_notes(machine, actual),
         *(() if prune else departed_notes(departed)),
     )
     return Plan(tuple(steps), "" if steps else "configured as declared", notes)
@@ -86,8 +94,4 @@ def _see_that_it_is_ours(machine: Machine, managed: Sequence[Managed]) -> None:
     in_place = [path for _, _, path in changed_in_place(machine.configure)]
     for path in [*(found.file.path for found in managed), *in_place]:
         if is_foreign(path, machine):
-            raise FleetError(
-                f"{path} is declared as ours and as foreign at once",
-                where=machine.name,
-                remedy="take one of the two out of the inventory",
-            )
+            raise ours_and_foreign(path, machine)

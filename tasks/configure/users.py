@@ -6,12 +6,14 @@ A user's groups and keys are added to those it has; with ``only_keys`` its keys 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tasks.actual import MachineFacts, UserFacts
 from tasks.errors import FleetError
-from tasks.intent.model import Group, User
+from tasks.intent.model import Group, Machine, User
 from tasks.machine.change import Call, Calls
-from tasks.machine.files import all_keys_step, keys_step
+from tasks.machine.keys import all_keys_step, keys_step, not_let_in
+from tasks.machine.paths import is_foreign, keys_path, ours_and_foreign
 from tasks.plan import Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
@@ -43,6 +45,29 @@ def plan_group(group: Group, actual: MachineFacts) -> Steps:
         )
     elif group.gid is not None and now != group.gid:
         raise _renumbered(f"group {group.name}", now, group.gid, actual.name, "groupmod --gid")
+
+
+def without_foreign_keys(user: User, machine: Machine, actual: MachineFacts) -> User:
+    """A user without the keys that nobody declared, where its authorized keys are foreign.
+
+    Raises :class:`FleetError` where some are declared.
+    """
+    now = actual.users.get(user.name)
+    path = keys_path(user, now.home if now else "")
+    if user.absent or not user.keys or not is_foreign(path, machine):
+        return user
+    if user.only_keys or not set(user.keys) <= set(machine.let_in):
+        raise ours_and_foreign(path, machine)
+    return replace(user, keys=())
+
+
+def not_let_in_notes(machine: Machine, actual: MachineFacts) -> Iterator[str]:
+    """What is said of controllers whose keys a user of theirs lacks, in a file that is foreign."""
+    for user in machine.configure.users:
+        now = actual.users.get(user.name)
+        if without_foreign_keys(user, machine, actual) != user:
+            held = now.keys if now else ()
+            yield from not_let_in(keys_path(user, now.home if now else ""), user.keys, held)
 
 
 def plan_user(user: User, actual: MachineFacts) -> Steps:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Iterator
 
 from tasks.actual import MachineFacts
 from tasks.controllers.identity import Identity
-from tasks.intent.model import Machine
+from tasks.intent.model import Machine, User
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT
-from tasks.machine.paths import ROOT_KEYS
+from tasks.machine.keys import key_of
+from tasks.machine.paths import ROOT_KEYS, is_foreign, keys_path
 from tasks.plan import Step, text_diff
 
 
@@ -24,16 +25,20 @@ def plan_departed_keys(
         machine: with all keys that it has for other reasons.
     """
     held = {"root": actual.files.get(ROOT_KEYS, ABSENT).text.splitlines()}
+    paths = {"root": ROOT_KEYS}
     log_in = machine.ssh.username
     if log_in in actual.users:
         held.setdefault(log_in, list(actual.users[log_in].keys))
+        paths.setdefault(log_in, keys_path(User(log_in), actual.users[log_in].home))
     users = {user.name: user.keys for user in machine.configure.users}
     wanted = {"root": (*machine.bootstrap.authorized_keys, *users.get("root", ()))}
     for user, lines in held.items():
-        others = {_key(line) for line in wanted.get(user, users.get(user, ()))}
+        if is_foreign(paths[user], machine):
+            continue
+        others = {key_of(line) for line in wanted.get(user, users.get(user, ()))}
         for identity in former:
-            key = _key(identity.public_key or "")
-            line = next((line for line in lines if key and key in line.split()), None)
+            key = key_of(identity.public_key or "")
+            line = next((line for line in lines if key and key == key_of(line)), None)
             if line is not None and key not in others:
                 yield _departed(identity, key, line, user, prune=prune)
 
@@ -47,7 +52,3 @@ def _departed(
     call = Call("remove_keys", (user,), f"{key}\n".encode())
     diff = text_diff(line, "", f"authorized keys of {user}")
     return Step("remove", what, (call,), "it is no controller any more", diff)
-
-
-def _key(line: str) -> str:
-    return next((word for word in line.split() if word.startswith("AAAA")), "")
