@@ -65,10 +65,13 @@ def plan_configuration(
         for user in sorted(wanted.users, key=lambda user: not user.absent)
     ]
     groups = [group for group in wanted.groups if not group.absent]
+    certificates = list(plan_certificates(wanted, actual))
+    packages = list(plan_packages(wanted, actual))
+    installing = any(step.action == "install" for step in (*certificates, *packages))
     steps = [
-        *plan_certificates(wanted, actual),
+        *certificates,
         *(step for r in wanted.repositories for step in plan_repository(r, actual)),
-        *plan_packages(wanted, actual),
+        *packages,
         *(plan_host_name(machine, wanted.hostname, actual) if wanted.hostname else ()),
         *plan_timezone(wanted, actual),
         *plan_locale(wanted, actual),
@@ -80,7 +83,7 @@ def plan_configuration(
         *changes.values(),
         *(revoke(path) for path in revoked),
         *removals,
-        *plan_services(wanted, actual, changed),
+        *plan_services(wanted, actual, changed, installing=installing),
     ]
     notes = (
         *(note for note in before_files if isinstance(note, str)),

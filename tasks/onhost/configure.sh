@@ -131,8 +131,15 @@ restart() {
     rm -f "$state/restart/$1"
 }
 
-# service SERVICE enable|disable|start|stop
+# loaded SERVICE: whether it is there, and not masked. (systemctl show -P is younger than Debian 10.)
+loaded() { [ "$(systemctl show -p LoadState --value "$1")" = loaded ]; }
+
+# service SERVICE enable|disable|start|stop: one that is not there, since no package brought it or
+# its package went a moment ago, is off.
 service() {
+    case $2 in
+    disable | stop) loaded "$1" || return 0 ;;
+    esac
     if ! bounded systemctl "$2" "$1"; then
         journalctl --no-pager -q -n 6 -u "$1" || true
         fail "systemctl $2 $1 failed"
