@@ -69,6 +69,8 @@ def test_plan(case: dict[str, Any]) -> None:
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)
     assert list(plan.notes) == case.get("notes", [])
+    for detail in case.get("details", []):
+        assert detail in [step.detail for step in plan.steps]
     for line in case.get("diff", []):
         assert line in plan.diff.splitlines(), plan.diff
     for text in case.get("absent", []):

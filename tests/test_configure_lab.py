@@ -247,6 +247,42 @@ class TestWhole:
         assert "install package cron" in entry["message"]
         assert "no-such-version" in entry["message"]
 
+    def test_a_service_that_its_package_brings_is_off_in_the_same_run(
+        self, machine: Configured
+    ) -> None:
+        machine.converge(Configure(packages={"cron": "absent"}))
+        off = tuple(Service(name, enabled=False, running=False) for name in ("cron", "away"))
+        wanted = Configure(packages={"cron": "present"}, services=off)
+        dry = machine.converge(wanted, dry_run=True)
+        assert told(dry) == [
+            "install package cron", "disable service cron", "stop service cron",
+            "disable service away", "stop service away",
+        ]  # fmt: skip
+        entry = machine.converge(wanted)
+        assert entry["status"] == "changed", entry["message"]
+        assert (entry["steps"], entry["diff"]) == (dry["steps"], dry["diff"])
+        look = "systemctl is-active cron; systemctl is-enabled cron; :"
+        assert machine.inside(look).split() == ["inactive", "disabled"]
+        assert machine.converge(wanted)["status"] == "ok"
+        assert machine.converge(Configure(services=(Service("cron"),)))["status"] == "changed"
+        entry = machine.converge(Configure(packages={"cron": "absent"}, services=off))
+        assert entry["status"] == "changed", entry["message"]
+
+    def test_a_restart_of_a_service_that_is_gone_is_forgotten(self, machine: Configured) -> None:
+        machine.inside(f"mkdir -p {STATE}/restart; : >{STATE}/restart/away")
+        machine.inside(
+            f"ln -sf /dev/null /etc/systemd/system/masked.service; : >{STATE}/restart/masked"
+        )
+        wanted = Configure(files=(File("/etc/mach-away", "x\n", restarts=("gone",)),))
+        entry = machine.converge(wanted)
+        assert sorted(told(entry)) == [
+            "create file /etc/mach-away", "forget restart of service away",
+            "forget restart of service masked", "restart service gone",
+        ]  # fmt: skip
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.inside(f"ls {STATE}/restart; rm /etc/systemd/system/masked.service") == ""
+        assert machine.converge(wanted)["status"] == "ok"
+
     def test_what_leaves_the_inventory_is_noted_and_with_prune_what_was_there_is_back(
         self, machine: Configured
     ) -> None:

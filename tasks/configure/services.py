@@ -17,6 +17,8 @@ ENABLED = ("enabled", "enabled-runtime", "alias")
 FIXED = ("static", "generated", "indirect", "transient")
 #: LoadState of a unit that is there.
 LOADED = "loaded"
+#: LoadStates of one that has nothing to restart.
+GONE = ("not-found", "masked")
 #: ActiveStates of a unit that runs or is about to.
 ACTIVE = ("active", "reloading", "activating")
 #: Where systemd reads units that a configuration may bring (systemd.unit(5)).
@@ -88,7 +90,8 @@ def _restarts(
 ) -> Steps:
     """A service whose file changes, or changed in a run that did not come to the restart.
 
-    One that is ``started`` reads everything by that.
+    One that is ``started`` reads everything by that. One that is not there has nothing to restart:
+    that it is due is forgotten, unless what comes before in this run brings it.
     """
     due: dict[str, list[str]] = {name: [] for name in actual.pending_restarts}
     for file in wanted.files:
@@ -98,9 +101,10 @@ def _restarts(
     for name, paths in due.items():
         if name in started:
             continue
-        yield Step(
-            "restart",
-            f"service {name}",
-            (Call("restart", (name,)),),
-            f"{', '.join(paths)} changes" if paths else "an earlier run did not come to it",
-        )
+        missing = name in actual.units and actual.units[name].load in GONE
+        why = f"{', '.join(paths)} changes" if paths else "an earlier run did not come to it"
+        action, what = "restart", f"service {name}"
+        if missing:
+            why += "; there is no such service"
+            action, what = (action, what) if paths else ("forget", f"restart of {what}")
+        yield Step(action, what, (Call("restart", (name,)),), why)

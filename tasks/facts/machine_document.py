@@ -17,7 +17,8 @@ from tasks.intent.model import Interface
 
 
 def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts:
-    """The facts of the machine ``name``; ``units`` in the order they were asked for.
+    """The facts of the machine ``name``; ``units`` in the order they were asked for; those
+    whose restart is pending follow.
 
     Raises :class:`CommandError` where the answer breaks off.
     """
@@ -54,7 +55,7 @@ def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts
         sysctl={words[0]: " ".join(words[1:]) for words in words_of("sysctl")},
         configured=tuple(all_of("configured")),
         users={words[0]: _user(words[1:]) for words in words_of("user")},
-        units=_units(all_of("unit"), units),
+        units=_units(all_of("unit"), (*units, *all_of("pending"))),
         pending_restarts=tuple(all_of("pending")),
         pings={words[0]: words[1] == "yes" for words in words_of("ping") if words},
     )

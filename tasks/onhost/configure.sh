@@ -122,23 +122,28 @@ add_groups() {
     done
 }
 
-# restart SERVICE: one that does not run has nothing to read again.
+# load_state SERVICE: loaded, not-found, masked, ... (systemctl show -P is younger than Debian 10.)
+load_state() { systemctl show -p LoadState --value "$1"; }
+
+# restart SERVICE: one that does not run has nothing to read again, nor has one that is gone.
 restart() {
-    if ! bounded systemctl try-restart "$1"; then
-        journalctl --no-pager -q -n 6 -u "$1" || true
-        fail "$1 did not start again"
-    fi
+    case $(load_state "$1") in
+    not-found | masked) ;;
+    *)
+        if ! bounded systemctl try-restart "$1"; then
+            journalctl --no-pager -q -n 6 -u "$1" || true
+            fail "$1 did not start again"
+        fi
+        ;;
+    esac
     rm -f "$state/restart/$1"
 }
-
-# loaded SERVICE: whether it is there, and not masked. (systemctl show -P is younger than Debian 10.)
-loaded() { [ "$(systemctl show -p LoadState --value "$1")" = loaded ]; }
 
 # service SERVICE enable|disable|start|stop: one that is not there, since no package brought it or
 # its package went a moment ago, is off.
 service() {
     case $2 in
-    disable | stop) loaded "$1" || return 0 ;;
+    disable | stop) [ "$(load_state "$1")" = loaded ] || return 0 ;;
     esac
     if ! bounded systemctl "$2" "$1"; then
         journalctl --no-pager -q -n 6 -u "$1" || true

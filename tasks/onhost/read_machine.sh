@@ -240,11 +240,13 @@ read_timezone
 # shellcheck disable=SC2016,SC2086  # dpkg-query's dollars; package names hold no spaces
 dpkg-query -W -f='package ${db:Status-Status} ${Package} ${Version}\n' $packages 2>/dev/null |
     sed -n 's/^package installed /package /p'
+for name in "$state"/restart/*; do
+    [ -e "$name" ] || continue
+    echo "pending ${name##*/}"
+    units="$units ${name##*/}"
+done
 # shellcheck disable=SC2086  # unit names hold no spaces
 systemctl show -p LoadState -p UnitFileState -p ActiveState -p NeedDaemonReload $units 2>/dev/null | sed 's/^/unit /'
-for name in "$state"/restart/*; do
-    [ -e "$name" ] && echo "pending ${name##*/}"
-done
 
 if [ -e "$state/configured" ]; then
     while read -r path; do
