@@ -13,6 +13,7 @@ from tasks.actual import MachineFacts, UnitFacts, UserFacts
 from tasks.configure.plan import plan_configuration
 from tasks.errors import FleetError
 from tasks.intent.model import (
+    Bootstrap,
     Configure,
     CronJob,
     File,
@@ -45,14 +46,16 @@ def wanted_of(data: dict[str, Any]) -> Configure:
 
 
 def facts_of(data: dict[str, Any]) -> MachineFacts:
-    data = dict(data)
-    users: dict[str, Any] = data.pop("users", {})
+    known, data = bool(data), dict(data)
+    users: dict[str, Any] = dict(data.pop("users", {}))
     for name, user in users.items():
         lists = {key: tuple(user[key]) for key in ("groups", "keys") if key in user}
         users[name] = UserFacts(**{**user, **lists})
     units = {name: UnitFacts(*states) for name, states in data.pop("units", {}).items()}
     pending = tuple(data.pop("pending_restarts", ()))
-    facts = facts_of_yaml("web-01", {"over": "ssh" if data or users or units else "", **data})
+    for key in ("added_keys", "made_groups"):
+        data[key] = {name: tuple(found) for name, found in data.get(key, {}).items()}
+    facts = facts_of_yaml("web-01", {"over": "ssh" if known else "", **data})
     return replace(facts, users=users, units=units, pending_restarts=pending)
 
 
@@ -60,12 +63,18 @@ def facts_of(data: dict[str, Any]) -> MachineFacts:
 def test_plan(case: dict[str, Any]) -> None:
     machine = Machine(
         "web-01",
-        Ssh("10.0.0.1"),
+        Ssh("10.0.0.1", username=case.get("log_in", "root")),
         configure=wanted_of(case["wanted"]),
         foreign=tuple(case.get("foreign", ())),
         let_in=tuple(case.get("let_in", ())),
+        bootstrap=Bootstrap(authorized_keys=tuple(case.get("root", ()))),
     )
-    plan = plan_configuration(machine, facts_of(case["facts"]), prune=case.get("prune", False))
+    plan = plan_configuration(
+        machine,
+        facts_of(case["facts"]),
+        prune=case.get("prune", False),
+        own_keys=case.get("own_keys", ()),
+    )
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)
     assert list(plan.notes) == case.get("notes", [])
@@ -79,6 +88,8 @@ def test_plan(case: dict[str, Any]) -> None:
     calls = [" ".join((c.function, *c.arguments)) for step in plan.steps for c in step.write]
     for call in case.get("calls", []):
         assert any(made.startswith(call) for made in calls), calls
+    if "all_calls" in case:
+        assert calls == case["all_calls"]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from tests.records import told
 pytestmark = pytest.mark.lab
 SSHD = "/etc/ssh/sshd_config.d/50-mach.conf"
 SYSCTL = "/etc/sysctl.d/61-nornir-lxd-fleet.conf"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
 TIDY = "/etc/cron.d/nornir-lxd-fleet-tidy"
 
 
@@ -329,6 +330,65 @@ class TestWhole:
         ]  # fmt: skip
         assert machine.inside("ls -d /srv/bob").strip() == "/srv/bob"
         assert machine.converge(gone)["status"] == "ok"
+
+    def test_keys_users_and_groups_of_ours_that_left_are_told_and_go_with_prune(
+        self, machine: Configured
+    ) -> None:
+        jan, before = f"{KEY}jan jan@x", f"{KEY}bob bob@x"
+        machine.inside(f"useradd -m theirs; groupadd crew; echo {before} >>~/.ssh/authorized_keys")
+        machine.bootstrap(jan)
+        made = Configure(
+            groups=(Group("crew"), Group("team"), Group("shared"), Group("nora")),
+            users=(
+                User("theirs", groups=("shared",), keys=(jan,)),
+                User("nora", groups=("team", "crew"), keys=(jan, before), sudo=True),
+            ),
+        )
+        assert machine.converge(made)["status"] == "changed"
+        assert machine.converge(made)["notes"] == [
+            "authorized key of root (jan@x) is no longer in the inventory; --prune removes it"
+        ]
+        look = "cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; cat /etc/passwd"
+        seen = machine.inside(look)
+        told_only = machine.converge(Configure())
+        assert (told_only["status"], machine.inside(look)) == ("ok", seen)
+        assert {
+            "authorized key of theirs (jan@x) is no longer in the inventory; --prune removes it",
+            "user nora is no longer in the inventory; --prune removes it",
+            "group shared is no longer in the inventory, and stays: theirs in it",
+        } <= set(told_only["notes"])
+        assert not any("crew" in note or "bob" in note for note in told_only["notes"])
+        dry = machine.converge(Configure(), dry_run=True, prune=True)
+        entry = machine.converge(Configure(), prune=True)
+        assert entry["status"] == "changed", entry["message"]
+        assert entry["steps"] == dry["steps"]
+        assert {
+            "remove authorized keys of root", "remove authorized keys of theirs",
+            "remove user nora", "remove group team", "remove group nora",
+            "take back file /etc/sudoers.d/nora",
+        } <= set(told(entry))  # fmt: skip
+        root = machine.inside("cat /root/.ssh/authorized_keys")
+        assert (jan in root, before in root) == (False, True)
+        assert machine.inside(
+            "cat /home/theirs/.ssh/authorized_keys; ls -d /home/nora"
+        ).split() == ["/home/nora"]
+        groups = machine.inside("cut -d: -f1 /etc/group").split()
+        assert {"crew", "shared", "theirs"} <= set(groups)
+        assert not {"team", "nora"} & set(groups)
+        again = machine.converge(Configure(), prune=True)
+        assert again["status"] == "ok", again["message"]
+        assert machine.execs == 1
+
+    def test_nothing_is_guessed_of_a_machine_that_an_older_version_configured(
+        self, machine: Configured
+    ) -> None:
+        made = Configure(groups=(Group("old"),), users=(User("olof", keys=(f"{KEY}old o",)),))
+        assert machine.converge(made)["status"] == "changed"
+        machine.inside(f"rm {STATE}/keys {STATE}/made")
+        assert machine.converge(made)["status"] == "ok"
+        entry = machine.converge(Configure(), prune=True)
+        assert not any(word in str(entry) for word in ("olof", "group old")), entry
+        assert machine.inside("id -u olof; getent group old")
 
     def test_a_unit_of_ours_starts_and_restarts_with_its_new_text(
         self, machine: Configured

@@ -285,7 +285,9 @@ class TestDepartedKeys:
         ]
         (step,) = self.plan(held, prune=True)
         assert (step.action, step.object) == ("remove", "authorized key of control")
-        assert [(c.function, c.content) for c in step.write] == [("remove_keys", b"AAAAours\n")]
+        assert [(c.function, c.content) for c in step.write] == [
+            ("remove_keys", b"no-pty ssh-ed25519 AAAAours c\n")
+        ]
 
     @pytest.mark.parametrize(("user", "foreign"), [("root", ROOT_KEYS), ("op", "/home/op/.ssh")])
     def test_what_is_foreign_is_left_alone(self, user: str, foreign: str) -> None:

@@ -40,6 +40,7 @@ def test_a_key_with_other_options_and_comment_is_there_one_in_a_comment_is_not()
         ("ssh-ed25519 AAAAolga olga@x of sales", "olga@x of sales"),
         ("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ", "...I1NTE5AAAAIJ"),
         ("(of control, to be made)", "(of control, to be made)"),
+        ("ssh-ed25519 AAAAolga olga\x1b[2J", "olga[2J"),
     ],
 )
 def test_what_a_key_is_called(line: str, name: str) -> None:

@@ -172,7 +172,7 @@ def _root(machine: Machine, actual: MachineFacts) -> Steps:
     why = f"mode {held.mode}" if held.kind == "file" and held.mode != "0600" else ""
     keys = machine.bootstrap.authorized_keys
     ours = bool(keys) and not is_foreign(ROOT_KEYS, machine)
-    step = keys_step("root", keys, lines, why=why) if ours else None
+    step = keys_step("root", keys, lines, why=why, undeclared=machine.let_in) if ours else None
     if step:
         yield step
     if not actual.files.get(HUSHLOGIN, ABSENT).kind and is_ours(HUSHLOGIN, machine):

@@ -6,9 +6,10 @@ and services; restarts last, once for each service.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tasks.actual import MachineFacts
+from tasks.configure.departed import plan_departed
 from tasks.configure.files import departed_notes, plan_file, revoke, take_back
 from tasks.configure.packages import plan_certificates, plan_packages
 from tasks.configure.repositories import plan_repository
@@ -34,12 +35,15 @@ def plan_configuration(
     *,
     prune: bool = False,
     before_files: Sequence[Step[Calls] | str] = (),
+    own_keys: Collection[str] = (),
 ) -> Plan[Calls]:
     """The steps from ``actual`` to the machine's declared configuration.
 
     ``prune`` takes back the files that a configuration of ours wrote and that left the inventory:
-    what was there before comes back. Otherwise they are noted. ``before_files`` are steps and
-    notes of others; the steps come once packages and users are there, and before files.
+    what was there before comes back. It removes keys, users and groups that we made and that left
+    it. Otherwise all these are noted. ``before_files`` are steps and notes of others; the steps
+    come once packages and users are there, and before files. ``own_keys`` are public key lines
+    that this run may be logged in with.
 
     Raises :class:`FleetError` where a declared path or kernel setting lies under one of its
     foreign ones.
@@ -51,7 +55,8 @@ def plan_configuration(
     rights = {sudoers_path(user) for user in wanted.users}  # without sudo, else they are declared
     revoked = sorted(undeclared & rights)
     departed = sorted(path for path in undeclared - rights if not is_foreign(path, machine))
-    if wanted == Configure() and not departed and not before_files:
+    left = list(plan_departed(machine, actual, prune=prune, own_keys=own_keys))
+    if wanted == Configure() and not (departed or left or before_files):
         return Plan(reason="no configuration is declared")
     changes = {
         found.file.path: step
@@ -76,7 +81,8 @@ def plan_configuration(
         *plan_timezone(wanted, actual),
         *plan_locale(wanted, actual),
         *(step for group in groups for step in plan_group(group, actual)),
-        *(step for user in users for step in plan_user(user, actual)),
+        *(step for user in users for step in plan_user(user, actual, machine.let_in)),
+        *(step for step in left if isinstance(step, Step)),
         *(step for g in wanted.groups if g.absent for step in plan_group(g, actual)),
         *plan_sysctl(wanted, actual),
         *(step for step in before_files if isinstance(step, Step)),
@@ -89,6 +95,7 @@ def plan_configuration(
         *(note for note in before_files if isinstance(note, str)),
         *not_let_in_notes(machine, actual),
         *(() if prune else departed_notes(departed)),
+        *(note for note in left if isinstance(note, str)),
     )
     return Plan(tuple(steps), "" if steps else "configured as declared", notes)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from tasks.actual import MachineFacts
 from tasks.controllers.identity import Identity
@@ -24,7 +24,7 @@ def plan_departed_keys(
         former: those that are controllers no longer.
         machine: with all keys that it has for other reasons.
     """
-    held = {"root": actual.files.get(ROOT_KEYS, ABSENT).text.splitlines()}
+    held = {"root": actual.files.get(ROOT_KEYS, ABSENT).text.split("\n")}
     paths = {"root": ROOT_KEYS}
     log_in = machine.ssh.username
     if log_in in actual.users:
@@ -38,17 +38,18 @@ def plan_departed_keys(
         others = {key_of(line) for line in wanted.get(user, users.get(user, ()))}
         for identity in former:
             key = key_of(identity.public_key or "")
-            line = next((line for line in lines if key and key == key_of(line)), None)
-            if line is not None and key not in others:
-                yield _departed(identity, key, line, user, prune=prune)
+            its = [line for line in lines if key and key == key_of(line)]
+            if its and key not in others:
+                yield _departed(identity, its, user, prune=prune)
 
 
 def _departed(
-    identity: Identity, key: str, line: str, user: str, *, prune: bool
+    identity: Identity, lines: Sequence[str], user: str, *, prune: bool
 ) -> Step[Calls] | str:
     what = f"authorized key of {identity.name}" + ("" if user == "root" else f" for {user}")
     if not prune:
         return f"{what} is let in, and it is no controller any more; --prune removes it"
-    call = Call("remove_keys", (user,), f"{key}\n".encode())
-    diff = text_diff(line, "", f"authorized keys of {user}")
+    text = "".join(f"{line}\n" for line in lines)
+    call = Call("remove_keys", (user,), text.encode())
+    diff = text_diff(text, "", f"authorized keys of {user}")
     return Step("remove", what, (call,), "it is no controller any more", diff)

@@ -39,7 +39,8 @@ def plan_controller(
     only_keys = any(user.name == "root" and user.only_keys for user in machine.configure.users)
     held = actual.files.get(ROOT_KEYS, ABSENT).text.splitlines()
     left_out = only_keys or is_foreign(ROOT_KEYS, machine)
-    step = None if left_out else keys_step("root", equipment.keys, held)
+    keys = equipment.keys
+    step = None if left_out else keys_step("root", keys, held, undeclared=keys)
     if step:
         yield step
     yield from _folder(actual)

@@ -47,7 +47,12 @@ make_group() {
     groupadd "$@" "$name"
 }
 
-remove_group() { groupdel "$1"; }
+# remove_group NAME: userdel may have taken it along.
+remove_group() {
+    if getent group "$1" >/dev/null; then
+        groupdel "$1"
+    fi
+}
 
 # make_user NAME OPTION...: with the group of that name, which may be there already.
 make_user() {
