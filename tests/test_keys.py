@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tasks.machine.keys import key_name, key_of, missing_keys
+from tasks.intent.model import Ssh
+from tasks.machine.keys import key_name, key_of, missing_keys, public_keys_of
 
 
 @pytest.mark.parametrize(
@@ -45,3 +48,16 @@ def test_a_key_with_other_options_and_comment_is_there_one_in_a_comment_is_not()
 )
 def test_what_a_key_is_called(line: str, name: str) -> None:
     assert key_name(line) == name
+
+
+def test_what_we_may_log_in_with_is_told_by_the_public_halves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert public_keys_of(Ssh("")) == ()
+    (tmp_path / ".ssh").mkdir()
+    for name in ("id_rsa", "id_ed25519", "of_the_fleet"):
+        (tmp_path / ".ssh" / f"{name}.pub").write_text(f"ssh-rsa AAAA{name} me\n")
+    assert public_keys_of(Ssh("")) == ("ssh-rsa AAAAid_ed25519 me", "ssh-rsa AAAAid_rsa me")
+    declared = Ssh("", key_file=Path("~/.ssh/of_the_fleet"))
+    assert public_keys_of(declared) == ("ssh-rsa AAAAof_the_fleet me",)
