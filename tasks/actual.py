@@ -225,6 +225,9 @@ class MachineFacts:
     on a machine without ping. ``lang`` is the system's locale, ``locale_known`` whether the one
     that was asked for is generated. ``groups`` has the numbers of the groups asked for, ``sysctl``
     the kernel settings, ``configured`` the files that a configuration of ours has written.
+    ``added_keys`` are the keys that we added to a user's, by the user; ``made_users`` and
+    ``made_groups`` are those that we made, the groups with all who are in them now. What is noted
+    there may be gone, but for the groups.
     """
 
     name: str
@@ -247,6 +250,9 @@ class MachineFacts:
     users: Mapping[str, UserFacts] = field(default_factory=dict)
     sysctl: Mapping[str, str] = field(default_factory=dict)
     configured: tuple[str, ...] = ()
+    added_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    made_users: tuple[str, ...] = ()
+    made_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     units: Mapping[str, UnitFacts] = field(default_factory=dict)
     pending_restarts: tuple[str, ...] = ()
     pings: Mapping[str, bool] = field(default_factory=dict)

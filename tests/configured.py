@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,11 @@ class Configured:
         self.state = state
         self.execs = 0
 
-    def bootstrap(self) -> None:
-        nr = fleet_of(self.state, container_of(self.container.name, self.address))
+    def bootstrap(self, *more_keys: str) -> None:
+        container = container_of(self.container.name, self.address)
+        keys = (*container.bootstrap.authorized_keys, *more_keys)
+        bootstrap = replace(container.bootstrap, authorized_keys=keys)
+        nr = fleet_of(self.state, replace(container, bootstrap=bootstrap))
         entry = run_on(nr, self.container.name, bootstrap_container)
         nr.close_connections()
         assert entry["status"] == "changed", entry["message"]

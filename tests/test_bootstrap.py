@@ -17,7 +17,7 @@ from tasks.actual import MachineFacts, UnitFacts
 from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bootstrap.network import someone_in
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
-from tasks.intent.model import Attachment, Bootstrap, Machine, Ssh
+from tasks.intent.model import Attachment, Bootstrap, Configure, File, Machine, Ssh
 from tasks.run import run_of
 from tests.lab import CLIENT_KEY, Lab
 from tests.machines import (
@@ -56,6 +56,7 @@ def test_plan(case: dict[str, Any]) -> None:
         "192.168.56.230",
         bootstrap=bootstrap,
         foreign=tuple(case.get("foreign", ())),
+        configure=Configure(files=tuple(File(path, absent=True) for path in case.get("files", ()))),
     )
     plan = plan_bootstrap(container, IMAGES[case.get("image", "minimal")], read(case))
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]

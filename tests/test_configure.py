@@ -13,6 +13,7 @@ from tasks.actual import MachineFacts, UnitFacts, UserFacts
 from tasks.configure.plan import plan_configuration
 from tasks.errors import FleetError
 from tasks.intent.model import (
+    Bootstrap,
     Configure,
     CronJob,
     File,
@@ -45,24 +46,40 @@ def wanted_of(data: dict[str, Any]) -> Configure:
 
 
 def facts_of(data: dict[str, Any]) -> MachineFacts:
-    data = dict(data)
-    users: dict[str, Any] = data.pop("users", {})
+    known, data = bool(data), dict(data)
+    users: dict[str, Any] = dict(data.pop("users", {}))
     for name, user in users.items():
         lists = {key: tuple(user[key]) for key in ("groups", "keys") if key in user}
         users[name] = UserFacts(**{**user, **lists})
     units = {name: UnitFacts(*states) for name, states in data.pop("units", {}).items()}
     pending = tuple(data.pop("pending_restarts", ()))
-    facts = facts_of_yaml("web-01", {"over": "ssh" if data or users or units else "", **data})
+    for key in ("added_keys", "made_groups"):
+        data[key] = {name: tuple(found) for name, found in data.get(key, {}).items()}
+    facts = facts_of_yaml("web-01", {"over": "ssh" if known else "", **data})
     return replace(facts, users=users, units=units, pending_restarts=pending)
 
 
 @pytest.mark.parametrize("case", CASES["cases"], ids=lambda case: case["name"])
 def test_plan(case: dict[str, Any]) -> None:
-    machine = Machine("web-01", Ssh("10.0.0.1"), configure=wanted_of(case["wanted"]))
-    plan = plan_configuration(machine, facts_of(case["facts"]), prune=case.get("prune", False))
+    machine = Machine(
+        "web-01",
+        Ssh("10.0.0.1", username=case.get("log_in", "root")),
+        configure=wanted_of(case["wanted"]),
+        foreign=tuple(case.get("foreign", ())),
+        let_in=tuple(case.get("let_in", ())),
+        bootstrap=Bootstrap(authorized_keys=tuple(case.get("root", ()))),
+    )
+    plan = plan_configuration(
+        machine,
+        facts_of(case["facts"]),
+        prune=case.get("prune", False),
+        own_keys=case.get("own_keys", ()),
+    )
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)
     assert list(plan.notes) == case.get("notes", [])
+    for detail in case.get("details", []):
+        assert detail in [step.detail for step in plan.steps]
     for line in case.get("diff", []):
         assert line in plan.diff.splitlines(), plan.diff
     for text in case.get("absent", []):
@@ -71,14 +88,25 @@ def test_plan(case: dict[str, Any]) -> None:
     calls = [" ".join((c.function, *c.arguments)) for step in plan.steps for c in step.write]
     for call in case.get("calls", []):
         assert any(made.startswith(call) for made in calls), calls
+    if "all_calls" in case:
+        assert calls == case["all_calls"]
 
 
-@pytest.mark.parametrize("foreign", ["/etc/ntp.conf", "/etc"])
-def test_a_foreign_path_is_refused(foreign: str) -> None:
-    configure = Configure(files=(File("/etc/ntp.conf", "x"),))
-    machine = Machine("web-01", Ssh("10.0.0.1"), configure=configure, foreign=(foreign,))
+@pytest.mark.parametrize(
+    ("foreign", "wanted"),
+    [
+        ("/etc/ntp.conf", Configure(files=(File("/etc/ntp.conf", "x"),))),
+        ("/etc", Configure(files=(File("/etc/ntp.conf", "x"),))),
+        ("/etc/locale.gen", Configure(locale="nl_NL.UTF-8")),
+        ("/srv/olga/.ssh", Configure(users=(User("olga", keys=("ssh-ed25519 AAAAolga",)),))),
+    ],
+)
+def test_a_foreign_path_is_refused(foreign: str, wanted: Configure) -> None:
+    """Also one that only the machine knows: where the home of a user is."""
+    machine = Machine("web-01", Ssh("10.0.0.1"), configure=wanted, foreign=(foreign,))
+    actual = MachineFacts("web-01", users={"olga": UserFacts("/bin/bash", "/srv/olga")})
     with pytest.raises(FleetError, match="foreign"):
-        plan_configuration(machine, MachineFacts("web-01"))
+        plan_configuration(machine, actual)
 
 
 @pytest.mark.parametrize("prune", [False, True])

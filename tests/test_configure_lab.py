@@ -17,6 +17,7 @@ from tests.records import told
 pytestmark = pytest.mark.lab
 SSHD = "/etc/ssh/sshd_config.d/50-mach.conf"
 SYSCTL = "/etc/sysctl.d/61-nornir-lxd-fleet.conf"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA"
 TIDY = "/etc/cron.d/nornir-lxd-fleet-tidy"
 
 
@@ -248,6 +249,42 @@ class TestWhole:
         assert "install package cron" in entry["message"]
         assert "no-such-version" in entry["message"]
 
+    def test_a_service_that_its_package_brings_is_off_in_the_same_run(
+        self, machine: Configured
+    ) -> None:
+        machine.converge(Configure(packages={"cron": "absent"}))
+        off = tuple(Service(name, enabled=False, running=False) for name in ("cron", "away"))
+        wanted = Configure(packages={"cron": "present"}, services=off)
+        dry = machine.converge(wanted, dry_run=True)
+        assert told(dry) == [
+            "install package cron", "disable service cron", "stop service cron",
+            "disable service away", "stop service away",
+        ]  # fmt: skip
+        entry = machine.converge(wanted)
+        assert entry["status"] == "changed", entry["message"]
+        assert (entry["steps"], entry["diff"]) == (dry["steps"], dry["diff"])
+        look = "systemctl is-active cron; systemctl is-enabled cron; :"
+        assert machine.inside(look).split() == ["inactive", "disabled"]
+        assert machine.converge(wanted)["status"] == "ok"
+        assert machine.converge(Configure(services=(Service("cron"),)))["status"] == "changed"
+        entry = machine.converge(Configure(packages={"cron": "absent"}, services=off))
+        assert entry["status"] == "changed", entry["message"]
+
+    def test_a_restart_of_a_service_that_is_gone_is_forgotten(self, machine: Configured) -> None:
+        machine.inside(f"mkdir -p {STATE}/restart; : >{STATE}/restart/away")
+        machine.inside(
+            f"ln -sf /dev/null /etc/systemd/system/masked.service; : >{STATE}/restart/masked"
+        )
+        wanted = Configure(files=(File("/etc/mach-away", "x\n", restarts=("gone",)),))
+        entry = machine.converge(wanted)
+        assert sorted(told(entry)) == [
+            "create file /etc/mach-away", "forget restart of service away",
+            "forget restart of service masked", "restart service gone",
+        ]  # fmt: skip
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.inside(f"ls {STATE}/restart; rm /etc/systemd/system/masked.service") == ""
+        assert machine.converge(wanted)["status"] == "ok"
+
     def test_what_leaves_the_inventory_is_noted_and_with_prune_what_was_there_is_back(
         self, machine: Configured
     ) -> None:
@@ -294,6 +331,65 @@ class TestWhole:
         ]  # fmt: skip
         assert machine.inside("ls -d /srv/bob").strip() == "/srv/bob"
         assert machine.converge(gone)["status"] == "ok"
+
+    def test_keys_users_and_groups_of_ours_that_left_are_told_and_go_with_prune(
+        self, machine: Configured
+    ) -> None:
+        jan, before = f"{KEY}jan jan@x", f"{KEY}bob bob@x"
+        machine.inside(f"useradd -m theirs; groupadd crew; echo {before} >>~/.ssh/authorized_keys")
+        machine.bootstrap(jan)
+        made = Configure(
+            groups=(Group("crew"), Group("team"), Group("shared"), Group("nora")),
+            users=(
+                User("theirs", groups=("shared",), keys=(jan,)),
+                User("nora", groups=("team", "crew"), keys=(jan, before), sudo=True),
+            ),
+        )
+        assert machine.converge(made)["status"] == "changed"
+        assert machine.converge(made)["notes"] == [
+            "authorized key of root (jan@x) is no longer in the inventory; --prune removes it"
+        ]
+        look = "cat /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; cat /etc/passwd"
+        seen = machine.inside(look)
+        told_only = machine.converge(Configure())
+        assert (told_only["status"], machine.inside(look)) == ("ok", seen)
+        assert {
+            "authorized key of theirs (jan@x) is no longer in the inventory; --prune removes it",
+            "user nora is no longer in the inventory; --prune removes it",
+            "group shared is no longer in the inventory, and stays: theirs in it",
+        } <= set(told_only["notes"])
+        assert not any("crew" in note or "bob" in note for note in told_only["notes"])
+        dry = machine.converge(Configure(), dry_run=True, prune=True)
+        entry = machine.converge(Configure(), prune=True)
+        assert entry["status"] == "changed", entry["message"]
+        assert entry["steps"] == dry["steps"]
+        assert {
+            "remove authorized keys of root", "remove authorized keys of theirs",
+            "remove user nora", "remove group team", "remove group nora",
+            "take back file /etc/sudoers.d/nora",
+        } <= set(told(entry))  # fmt: skip
+        root = machine.inside("cat /root/.ssh/authorized_keys")
+        assert (jan in root, before in root) == (False, True)
+        assert machine.inside(
+            "cat /home/theirs/.ssh/authorized_keys; ls -d /home/nora"
+        ).split() == ["/home/nora"]
+        groups = machine.inside("cut -d: -f1 /etc/group").split()
+        assert {"crew", "shared", "theirs"} <= set(groups)
+        assert not {"team", "nora"} & set(groups)
+        again = machine.converge(Configure(), prune=True)
+        assert again["status"] == "ok", again["message"]
+        assert machine.execs == 1
+
+    def test_nothing_is_guessed_of_a_machine_that_an_older_version_configured(
+        self, machine: Configured
+    ) -> None:
+        made = Configure(groups=(Group("old"),), users=(User("olof", keys=(f"{KEY}old o",)),))
+        assert machine.converge(made)["status"] == "changed"
+        machine.inside(f"rm {STATE}/keys {STATE}/made")
+        assert machine.converge(made)["status"] == "ok"
+        entry = machine.converge(Configure(), prune=True)
+        assert not any(word in str(entry) for word in ("olof", "group old")), entry
+        assert machine.inside("id -u olof; getent group old")
 
     def test_a_unit_of_ours_starts_and_restarts_with_its_new_text(
         self, machine: Configured

@@ -79,7 +79,12 @@ def wheels(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("case", CASES["controller"], ids=lambda case: case["name"])
 def test_what_it_has_besides_its_files(case: dict[str, Any], wheels: Path) -> None:
     users = (User("root", only_keys=True),) if case.get("only_keys") else ()
-    machine = Machine("control", Ssh("10.0.0.5"), configure=Configure(users=users))
+    machine = Machine(
+        "control",
+        Ssh("10.0.0.5"),
+        configure=Configure(users=users),
+        foreign=tuple(case.get("foreign", ())),
+    )
     equipment = Equipment(
         wheels_in(wheels, "control"),
         tuple(case.get("keys", ["ssh-ed25519 AAAAours nornir-lxd-fleet@control"])),
@@ -247,14 +252,24 @@ class TestDepartedKeys:
 
     former = Identity("control", "nornir-lxd-fleet@control", "ssh-ed25519 AAAAours c")
 
-    def plan(self, held: str, *wanted: str, user: str = "root", prune: bool = False) -> list[Any]:
+    def plan(
+        self,
+        held: str,
+        *wanted: str,
+        user: str = "root",
+        prune: bool = False,
+        foreign: tuple[str, ...] = (),
+    ) -> list[Any]:
         files = {ROOT_KEYS: held if user == "root" else ""}
         facts = facts_of_yaml("web-01", {"files": files})
         if user != "root":
             there = UserFacts("/bin/sh", "/home/op", (), (held,), 1000)
             facts = replace(facts, users={user: there})
         machine = Machine(
-            "web-01", Ssh("", username=user), bootstrap=Bootstrap(authorized_keys=wanted)
+            "web-01",
+            Ssh("", username=user),
+            bootstrap=Bootstrap(authorized_keys=wanted),
+            foreign=foreign,
         )
         return list(plan_departed_keys([self.former], machine, facts, prune=prune))
 
@@ -271,10 +286,18 @@ class TestDepartedKeys:
         ]
         (step,) = self.plan(held, prune=True)
         assert (step.action, step.object) == ("remove", "authorized key of control")
-        assert [(c.function, c.content) for c in step.write] == [("remove_keys", b"AAAAours\n")]
+        assert [(c.function, c.content) for c in step.write] == [
+            ("remove_keys", b"no-pty ssh-ed25519 AAAAours c\n")
+        ]
+
+    @pytest.mark.parametrize(("user", "foreign"), [("root", ROOT_KEYS), ("op", "/home/op/.ssh")])
+    def test_what_is_foreign_is_left_alone(self, user: str, foreign: str) -> None:
+        line = "ssh-ed25519 AAAAours c"
+        assert self.plan(line, user=user, prune=True, foreign=(foreign,)) == []
 
     def test_not_there_or_declared_by_name(self) -> None:
         assert self.plan("ssh-ed25519 AAAAmine me\n") == []
+        assert self.plan("#ssh-ed25519 AAAAours c\n") == []
         assert self.plan("ssh-ed25519 AAAAours c\n", "ssh-ed25519 AAAAours x") == []
 
 

@@ -8,14 +8,16 @@ from tasks.actual import MachineFacts
 from tasks.bootstrap.network import network_files, resolv_conf
 from tasks.intent.model import Attachment, Container, File, Image, Interface, Machine
 from tasks.machine.change import Call, Calls
-from tasks.machine.files import ABSENT, file_step, keys_step
+from tasks.machine.files import ABSENT, file_step
 from tasks.machine.host_name import plan_host_name
+from tasks.machine.keys import key_of, keys_step, not_let_in
 from tasks.machine.paths import (
     FIRST_UPGRADE,
     HUSHLOGIN,
     RESOLV_CONF,
     ROOT_KEYS,
     SSH_UNITS,
+    is_foreign,
     is_ours,
 )
 from tasks.plan import Plan, Step, mapping_diff
@@ -41,7 +43,8 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     steps += _root(container, actual)
     if container.ssh.hostname:
         steps += _sshd(actual)
-    return Plan(tuple(steps), _reason(steps), tuple(_notes(static, actual, ours=ours)))
+    notes = (*_notes(static, actual, ours=ours), *_not_let_in(container, actual))
+    return Plan(tuple(steps), _reason(steps), notes)
 
 
 def _has_no_cloud_init(static: Sequence[Attachment], actual: MachineFacts) -> bool:
@@ -53,7 +56,7 @@ def _has_no_cloud_init(static: Sequence[Attachment], actual: MachineFacts) -> bo
 def plan_host_bootstrap(machine: Machine, actual: MachineFacts) -> Plan[Calls]:
     """The same for a machine that answers over SSH already: first upgrade, keys, .hushlogin."""
     steps = [*_first_upgrade(machine, actual), *_root(machine, actual)]
-    return Plan(tuple(steps), _reason(steps))
+    return Plan(tuple(steps), _reason(steps), tuple(_not_let_in(machine, actual)))
 
 
 def _reason(steps: Sequence[Step[Calls]]) -> str:
@@ -168,16 +171,28 @@ def _root(machine: Machine, actual: MachineFacts) -> Steps:
     lines = held.text.splitlines()
     why = f"mode {held.mode}" if held.kind == "file" and held.mode != "0600" else ""
     keys = machine.bootstrap.authorized_keys
-    step = keys_step("root", keys, lines, why=why) if keys else None
+    ours = bool(keys) and not is_foreign(ROOT_KEYS, machine)
+    step = keys_step("root", keys, lines, why=why, undeclared=machine.let_in) if ours else None
     if step:
         yield step
-    if not actual.files.get(HUSHLOGIN, ABSENT).kind:
+    if not actual.files.get(HUSHLOGIN, ABSENT).kind and is_ours(HUSHLOGIN, machine):
         yield Step(
             "create",
             f"file {HUSHLOGIN}",
             (Call("put_file", (HUSHLOGIN, "root", "root", "0644"), b""),),
             diff=mapping_diff({}, {HUSHLOGIN: "present"}, "login banner"),
         )
+
+
+def _not_let_in(machine: Machine, actual: MachineFacts) -> Iterator[str]:
+    """Who cannot log in as root because others see to its keys."""
+    if not is_foreign(ROOT_KEYS, machine):
+        return
+    lines = actual.files.get(ROOT_KEYS, ABSENT).text.splitlines()
+    yield from not_let_in(ROOT_KEYS, machine.bootstrap.authorized_keys, lines)
+    by_root = machine.ssh.hostname and machine.ssh.username == "root"
+    if by_root and actual.over != "ssh" and not any(map(key_of, lines)):
+        yield f"{ROOT_KEYS} is foreign and has no key yet, without which nobody can log in"
 
 
 def _sshd(actual: MachineFacts) -> Steps:

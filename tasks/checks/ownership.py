@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.intent.inventory import Inventory
 from tasks.intent.model import Intent, LxdHost, Machine
 from tasks.machine.managed import managed_files
-from tasks.machine.paths import changed_in_place, foreign_over, setting_path
+from tasks.machine.paths import changed_in_place, declared_keys, foreign_over, setting_path
 from tasks.mistakes import Mistakes, Place
 
 
@@ -16,6 +16,8 @@ def check_ownership(intent: Intent, inventory: Inventory, mistakes: Mistakes) ->
         ours = _files(machine, inventory, mistakes)
         for table, key, path in changed_in_place(machine.configure):
             ours.append((path, _place(inventory, name, table, key)))
+        for keys, path in declared_keys(machine):
+            ours.append((path, inventory.host_place(name, *keys)))
         if machine.configure.hostname and name in intent.containers:
             mistakes.add(
                 inventory.host_place(name, "configure", "hostname"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tasks.actual import MachineFacts
 from tasks.intent.model import Configure
 from tasks.machine.change import Call, Calls
-from tasks.machine.paths import CERTIFICATES, CRON, LOCALES, SUDO, TIME_ZONES
+from tasks.machine.paths import CERTIFICATES, CRON, LOCALES, SUDO, TIME_ZONES, is_built_in
 from tasks.plan import Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
@@ -52,8 +52,7 @@ def _needed(wanted: Configure, actual: MachineFacts) -> Iterator[tuple[str, str]
 
 def needs_generating(wanted: Configure, actual: MachineFacts) -> bool:
     """Whether the wanted locale is not there yet; C and its kin always are."""
-    builtin = (wanted.locale or "C").split(".")[0] in ("C", "POSIX")
-    return not builtin and not actual.locale_known
+    return not is_built_in(wanted.locale or "C") and not actual.locale_known
 
 
 def _install(package: str, state: str, installed: str | None, why: str) -> Step[Calls]:

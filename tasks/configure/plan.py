@@ -6,21 +6,26 @@ and services; restarts last, once for each service.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from tasks.actual import MachineFacts
+from tasks.configure.departed import plan_departed
 from tasks.configure.files import departed_notes, plan_file, revoke, take_back
 from tasks.configure.packages import plan_certificates, plan_packages
 from tasks.configure.repositories import plan_repository
 from tasks.configure.services import plan_services
 from tasks.configure.system import plan_locale, plan_sysctl, plan_timezone
-from tasks.configure.users import plan_group, plan_user
-from tasks.errors import FleetError
+from tasks.configure.users import (
+    not_let_in_notes,
+    plan_group,
+    plan_user,
+    without_foreign_keys,
+)
 from tasks.intent.model import Configure, Machine
 from tasks.machine.change import Calls
 from tasks.machine.host_name import plan_host_name
 from tasks.machine.managed import Managed, managed_files, sudoers_path
-from tasks.machine.paths import changed_in_place, is_foreign
+from tasks.machine.paths import changed_in_place, is_foreign, ours_and_foreign
 from tasks.plan import Plan, Step
 
 
@@ -30,12 +35,15 @@ def plan_configuration(
     *,
     prune: bool = False,
     before_files: Sequence[Step[Calls] | str] = (),
+    own_keys: Collection[str] = (),
 ) -> Plan[Calls]:
     """The steps from ``actual`` to the machine's declared configuration.
 
     ``prune`` takes back the files that a configuration of ours wrote and that left the inventory:
-    what was there before comes back. Otherwise they are noted. ``before_files`` are steps and
-    notes of others; the steps come once packages and users are there, and before files.
+    what was there before comes back. It removes keys, users and groups that we made and that left
+    it. Otherwise all these are noted. ``before_files`` are steps and notes of others; the steps
+    come once packages and users are there, and before files. ``own_keys`` are public key lines
+    that this run may be logged in with.
 
     Raises :class:`FleetError` where a declared path or kernel setting lies under one of its
     foreign ones.
@@ -47,7 +55,8 @@ def plan_configuration(
     rights = {sudoers_path(user) for user in wanted.users}  # without sudo, else they are declared
     revoked = sorted(undeclared & rights)
     departed = sorted(path for path in undeclared - rights if not is_foreign(path, machine))
-    if wanted == Configure() and not departed and not before_files:
+    left = list(plan_departed(machine, actual, prune=prune, own_keys=own_keys))
+    if wanted == Configure() and not (departed or left or before_files):
         return Plan(reason="no configuration is declared")
     changes = {
         found.file.path: step
@@ -56,28 +65,37 @@ def plan_configuration(
     }
     removals = [take_back(path) for path in departed] if prune else []
     changed = [*changes, *(departed if prune else ())]
-    users = sorted(wanted.users, key=lambda user: not user.absent)
+    users = [
+        without_foreign_keys(user, machine, actual)
+        for user in sorted(wanted.users, key=lambda user: not user.absent)
+    ]
     groups = [group for group in wanted.groups if not group.absent]
+    certificates = list(plan_certificates(wanted, actual))
+    packages = list(plan_packages(wanted, actual))
+    installing = any(step.action == "install" for step in (*certificates, *packages))
     steps = [
-        *plan_certificates(wanted, actual),
+        *certificates,
         *(step for r in wanted.repositories for step in plan_repository(r, actual)),
-        *plan_packages(wanted, actual),
+        *packages,
         *(plan_host_name(machine, wanted.hostname, actual) if wanted.hostname else ()),
         *plan_timezone(wanted, actual),
         *plan_locale(wanted, actual),
         *(step for group in groups for step in plan_group(group, actual)),
-        *(step for user in users for step in plan_user(user, actual)),
+        *(step for user in users for step in plan_user(user, actual, machine.let_in)),
+        *(step for step in left if isinstance(step, Step)),
         *(step for g in wanted.groups if g.absent for step in plan_group(g, actual)),
         *plan_sysctl(wanted, actual),
         *(step for step in before_files if isinstance(step, Step)),
         *changes.values(),
         *(revoke(path) for path in revoked),
         *removals,
-        *plan_services(wanted, actual, changed),
+        *plan_services(wanted, actual, changed, installing=installing),
     ]
     notes = (
         *(note for note in before_files if isinstance(note, str)),
+        *not_let_in_notes(machine, actual),
         *(() if prune else departed_notes(departed)),
+        *(note for note in left if isinstance(note, str)),
     )
     return Plan(tuple(steps), "" if steps else "configured as declared", notes)
 
@@ -86,8 +104,4 @@ def _see_that_it_is_ours(machine: Machine, managed: Sequence[Managed]) -> None:
     in_place = [path for _, _, path in changed_in_place(machine.configure)]
     for path in [*(found.file.path for found in managed), *in_place]:
         if is_foreign(path, machine):
-            raise FleetError(
-                f"{path} is declared as ours and as foreign at once",
-                where=machine.name,
-                remedy="take one of the two out of the inventory",
-            )
+            raise ours_and_foreign(path, machine)

@@ -12,6 +12,7 @@ from tasks.controllers.equip import controller_steps
 from tasks.controllers.known import letting_in
 from tasks.facts.machine import is_there, machine_facts_of, why_not_foreseen
 from tasks.machine.change import Calls, Clock, apply_calls
+from tasks.machine.keys import public_keys_of
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
@@ -35,7 +36,8 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
         dry_run: only say what would be done; a container that does not exist yet is planned from
             nothing, of one that is stopped nothing is foreseen.
         prune: take back files that we wrote and that left the inventory, which are only noted
-            otherwise; what was there before comes back.
+            otherwise; what was there before comes back. Keys, users and groups that we made and
+            that left it go; homes stay, and groups that somebody is in.
 
     ``Result.result`` is the phase's record (see :func:`tasks.outcome.record`).
     """
@@ -59,7 +61,9 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
             return Plan(notes=(why,))
         facts = read()
         more = controller_steps(host, machine, facts, prune=prune)
-        plan = plan_configuration(machine, facts, prune=prune, before_files=more)
+        plan = plan_configuration(
+            machine, facts, prune=prune, before_files=more, own_keys=public_keys_of(machine.ssh)
+        )
         return replace(plan, notes=(*plan.notes, *exec_notes(host)))
 
     def apply(plan: Plan[Calls]) -> None:

@@ -5,13 +5,15 @@ A user's groups and keys are added to those it has; with ``only_keys`` its keys 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from tasks.actual import MachineFacts, UserFacts
 from tasks.errors import FleetError
-from tasks.intent.model import Group, User
+from tasks.intent.model import Group, Machine, User
 from tasks.machine.change import Call, Calls
-from tasks.machine.files import all_keys_step, keys_step
+from tasks.machine.keys import all_keys_step, forget_key, keys_step, not_let_in
+from tasks.machine.paths import is_foreign, keys_path, ours_and_foreign
 from tasks.plan import Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
@@ -29,7 +31,7 @@ def plan_group(group: Group, actual: MachineFacts) -> Steps:
             yield Step(
                 "remove",
                 f"group {group.name}",
-                (Call("remove_group", (group.name,)),),
+                (Call("remove_group", (group.name,)), *forget_group(group.name, actual)),
                 diff=mapping_diff({"gid": now}, {}, f"group {group.name}"),
             )
         return
@@ -38,15 +40,53 @@ def plan_group(group: Group, actual: MachineFacts) -> Steps:
         yield Step(
             "create",
             f"group {group.name}",
-            (Call("make_group", (group.name, *options, *_system(group))),),
+            (
+                Call("note", ("made", f"group {group.name}")),
+                Call("make_group", (group.name, *options, *_system(group))),
+            ),
             diff=mapping_diff({}, {"gid": group.gid or "free"}, f"group {group.name}"),
         )
     elif group.gid is not None and now != group.gid:
         raise _renumbered(f"group {group.name}", now, group.gid, actual.name, "groupmod --gid")
 
 
-def plan_user(user: User, actual: MachineFacts) -> Steps:
-    """What a user lacks, or its removal; its home stays.
+def without_foreign_keys(user: User, machine: Machine, actual: MachineFacts) -> User:
+    """A user without the keys that nobody declared, where its authorized keys are foreign.
+
+    Raises :class:`FleetError` where some are declared.
+    """
+    now = actual.users.get(user.name)
+    path = keys_path(user, now.home if now else "")
+    if user.absent or not user.keys or not is_foreign(path, machine):
+        return user
+    if user.only_keys or not set(user.keys) <= set(machine.let_in):
+        raise ours_and_foreign(path, machine)
+    return replace(user, keys=())
+
+
+def not_let_in_notes(machine: Machine, actual: MachineFacts) -> Iterator[str]:
+    """What is said of controllers whose keys a user of theirs lacks, in a file that is foreign."""
+    for user in machine.configure.users:
+        now = actual.users.get(user.name)
+        if without_foreign_keys(user, machine, actual) != user:
+            held = now.keys if now else ()
+            yield from not_let_in(keys_path(user, now.home if now else ""), user.keys, held)
+
+
+def forget_user(name: str, actual: MachineFacts) -> Calls:
+    """The calls by which a user that goes is no longer remembered as ours, nor are its keys."""
+    keys = (forget_key(name, key) for key in actual.added_keys.get(name, ()))
+    made = (Call("forget", ("made", f"user {name}")),) if name in actual.made_users else ()
+    return (*made, *keys)
+
+
+def forget_group(name: str, actual: MachineFacts) -> Calls:
+    """The calls by which a group that goes is no longer remembered as ours."""
+    return (Call("forget", ("made", f"group {name}")),) if name in actual.made_groups else ()
+
+
+def plan_user(user: User, actual: MachineFacts, let_in: Iterable[str] = ()) -> Steps:
+    """What a user lacks, or its removal; its home stays. ``let_in`` are keys nobody declared.
 
     Raises :class:`FleetError` for another number than the declared one.
     """
@@ -56,7 +96,7 @@ def plan_user(user: User, actual: MachineFacts) -> Steps:
             yield Step(
                 "remove",
                 f"user {user.name}",
-                (Call("remove_user", (user.name,)),),
+                (Call("remove_user", (user.name,)), *forget_user(user.name, actual)),
                 f"{now.home} stays",
                 mapping_diff({"shell": now.shell}, {}, f"user {user.name}"),
             )
@@ -73,9 +113,13 @@ def plan_user(user: User, actual: MachineFacts) -> Steps:
             ", ".join(missing),
             mapping_diff({"groups": list(held.groups)}, {"groups": wanted}, f"user {user.name}"),
         )
-    step = all_keys_step if user.only_keys else keys_step
     moves = user.home is not None and user.home != held.home
-    keys = step(user.name, user.keys, () if moves else held.keys)
+    lines = () if moves else held.keys
+    if user.only_keys:
+        added = actual.added_keys.get(user.name, ())
+        keys = all_keys_step(user.name, user.keys, lines, undeclared=let_in, added=added)
+    else:
+        keys = keys_step(user.name, user.keys, lines, undeclared=let_in)
     if keys:
         yield keys
 
@@ -89,8 +133,9 @@ def _account(user: User, now: UserFacts | None, where: str) -> Steps:
         if user.uid is not None:
             wanted["uid"] = str(user.uid)
         options = [word for key, value in wanted.items() for word in (_OPTIONS[key], value)]
+        note = Call("note", ("made", name))
         call = Call("make_user", (user.name, *options, *_system(user)))
-        yield Step("create", name, (call,), diff=mapping_diff({}, wanted, name))
+        yield Step("create", name, (note, call), diff=mapping_diff({}, wanted, name))
         return
     if user.uid is not None and now.uid != user.uid:
         raise _renumbered(name, now.uid, user.uid, where, "usermod --uid")

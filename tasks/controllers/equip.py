@@ -13,6 +13,9 @@ from tasks.controllers.program import wheels_in
 from tasks.intent.controller import Controller
 from tasks.intent.model import Machine
 from tasks.machine.change import Calls
+from tasks.machine.files import ABSENT
+from tasks.machine.keys import not_let_in
+from tasks.machine.paths import ROOT_KEYS, is_foreign
 from tasks.plan import Step
 from tasks.run import Run, run_of
 from tasks.transport import known_host_keys
@@ -39,7 +42,9 @@ def controller_steps(
         tuple(dict.fromkeys((*keys_of_controllers(run), *keys))),
         _host_keys(run, machine, controller),
     )
-    return [*departed, *plan_controller(machine, controller, equipment, facts)]
+    held = facts.files.get(ROOT_KEYS, ABSENT).text.splitlines()
+    left_out = not_let_in(ROOT_KEYS, equipment.keys, held) if is_foreign(ROOT_KEYS, machine) else ()
+    return [*departed, *left_out, *plan_controller(machine, controller, equipment, facts)]
 
 
 def _host_keys(run: Run, machine: Machine, controller: Controller) -> dict[str, list[str]]:

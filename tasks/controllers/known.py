@@ -61,6 +61,7 @@ def letting_in(machine: AnyMachine, run: Run) -> AnyMachine:
             bootstrap, authorized_keys=tuple(dict.fromkeys((*bootstrap.authorized_keys, *keys)))
         ),
         configure=replace(configure, users=users),
+        let_in=keys,
     )
 
 

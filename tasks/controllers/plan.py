@@ -10,8 +10,9 @@ from tasks.controllers.program import Wheels, plan_program
 from tasks.intent.controller import SETTINGS, Controller
 from tasks.intent.model import File, Machine
 from tasks.machine.change import Call, Calls
-from tasks.machine.files import ABSENT, file_step, keys_step
-from tasks.machine.paths import ROOT_KEYS
+from tasks.machine.files import ABSENT, file_step
+from tasks.machine.keys import keys_step
+from tasks.machine.paths import ROOT_KEYS, is_foreign
 from tasks.plan import Step, mapping_diff
 
 Steps = Iterator[Step[Calls]]
@@ -37,7 +38,9 @@ def plan_controller(
     """The steps that go before the files of its configuration."""
     only_keys = any(user.name == "root" and user.only_keys for user in machine.configure.users)
     held = actual.files.get(ROOT_KEYS, ABSENT).text.splitlines()
-    step = None if only_keys else keys_step("root", equipment.keys, held)
+    left_out = only_keys or is_foreign(ROOT_KEYS, machine)
+    keys = equipment.keys
+    step = None if left_out else keys_step("root", keys, held, undeclared=keys)
     if step:
         yield step
     yield from _folder(actual)

@@ -17,7 +17,8 @@ from tasks.intent.model import Interface
 
 
 def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts:
-    """The facts of the machine ``name``; ``units`` in the order they were asked for.
+    """The facts of the machine ``name``; ``units`` in the order they were asked for; those
+    whose restart is pending follow.
 
     Raises :class:`CommandError` where the answer breaks off.
     """
@@ -53,8 +54,11 @@ def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts
         groups={words[0]: int(words[1]) for words in words_of("group")},
         sysctl={words[0]: " ".join(words[1:]) for words in words_of("sysctl")},
         configured=tuple(all_of("configured")),
+        added_keys=_by_first(words_of("added_key")),
+        made_users=tuple(all_of("made_user")),
+        made_groups={words[0]: tuple(words[1:]) for words in words_of("made_group")},
         users={words[0]: _user(words[1:]) for words in words_of("user")},
-        units=_units(all_of("unit"), units),
+        units=_units(all_of("unit"), (*units, *all_of("pending"))),
         pending_restarts=tuple(all_of("pending")),
         pings={words[0]: words[1] == "yes" for words in words_of("ping") if words},
     )
@@ -108,9 +112,17 @@ def _contents(encoded: str) -> dict[str, bytes]:
     return found
 
 
+def _by_first(lines: Sequence[Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The second words by the first."""
+    found: dict[str, tuple[str, ...]] = {}
+    for first, second in lines:
+        found[first] = (*found.get(first, ()), second)
+    return found
+
+
 def _user(words: Sequence[str]) -> UserFacts:
     shell, home, uid, keys, *groups = words
-    lines = tuple(_text(keys).splitlines())
+    lines = tuple(line for line in _text(keys).split("\n") if line)  # as sshd has them
     return UserFacts(shell=shell, home=home, groups=tuple(groups), keys=lines, uid=int(uid))
 
 

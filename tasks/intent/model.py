@@ -331,7 +331,8 @@ class Configure:
 @dataclass(frozen=True)
 class Machine:
     """Anything reached over SSH. ``data`` is the merged inventory data, for templates;
-    ``controller`` is set where it manages the fleet itself."""
+    ``controller`` is set where it manages the fleet itself, ``let_in`` are the public keys of the
+    fleet's controllers, which it has besides those declared."""
 
     name: str
     ssh: Ssh
@@ -347,6 +348,7 @@ class Machine:
     foreign: tuple[str, ...] = ()
     data: Mapping[str, object] = field(default_factory=dict, repr=False)
     controller: Controller | None = None
+    let_in: tuple[str, ...] = ()
 
     kind = "machine"
 

@@ -1,9 +1,8 @@
-"""Files on a machine, whole or key by key: what differs, and the call that mends it."""
+"""Files on a machine: what differs, and the call that mends it."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 
 from tasks.actual import FileFacts
 from tasks.intent.model import File
@@ -117,41 +116,3 @@ def _content_diff(file: File, actual: FileFacts) -> str:
 
 def _anyone_reads(mode: str) -> bool:
     return bool(int(mode, 8) & 0o004)
-
-
-def keys_step(
-    user: str, keys: Iterable[str], actual: Iterable[str], *, why: str = ""
-) -> Step[Calls] | None:
-    """The step that adds the public keys a user lacks; None where it lacks none and not ``why``."""
-    known = {_identity(line) for line in actual}
-    missing = [key for key in keys if _identity(key) not in known]
-    if not missing and not why:
-        return None
-    return Step(
-        "add" if missing else "update",
-        f"authorized keys of {user}",
-        write=(Call("add_keys", (user,), "".join(f"{key}\n" for key in missing).encode()),),
-        detail=why if not missing else f"{len(missing)} missing",
-        diff=text_diff("", "\n".join(missing), f"authorized keys of {user}"),
-    )
-
-
-def all_keys_step(user: str, keys: Iterable[str], actual: Iterable[str]) -> Step[Calls] | None:
-    """The step that makes these public keys the only ones that a user has; None where they are."""
-    wanted = list(keys)
-    held = [line.strip() for line in actual if line.strip() and line.strip()[0] != "#"]
-    if set(wanted) == set(held):  # whole: options before a key say what it is good for
-        return None
-    text = "".join(f"{key}\n" for key in wanted)
-    return Step(
-        "set",
-        f"authorized keys of {user}",
-        (Call("set_keys", (user,), text.encode()),),
-        "these and no others",
-        text_diff("\n".join(held), text, f"authorized keys of {user}"),
-    )
-
-
-def _identity(line: str) -> str:
-    """The key itself: options before it and the comment behind it do not make it another one."""
-    return next((word for word in line.split() if word.startswith("AAAA")), line.strip())

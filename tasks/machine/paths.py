@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from tasks.errors import FleetError
 from tasks.intent.controller import COMPLETE, KEY, SETTINGS, TOOLS
-from tasks.intent.model import Attachment, Configure, Container, Machine
+from tasks.intent.model import Attachment, Configure, Container, Machine, User
 from tasks.machine.managed import managed_files, sudoers_path
 
 STATE = "/var/lib/nornir-lxd-fleet"
@@ -55,6 +56,29 @@ def changed_in_place(configure: Configure) -> Iterator[tuple[str, str, str]]:
     if configure.locale:
         yield "locale", "", "/etc/default/locale"
         yield "locale", "", "/etc/locale.conf"
+        if not is_built_in(configure.locale):
+            yield "locale", "", "/etc/locale.gen"
+
+
+def is_built_in(locale: str) -> bool:
+    """Whether every system has a locale, without generating it: C and its kin."""
+    return locale.split(".", maxsplit=1)[0] in ("C", "POSIX")
+
+
+def keys_path(user: User, home: str = "") -> str:
+    """Where a user's authorized keys lie; ``home`` is what it has now, where that is known."""
+    if user.name == "root":
+        return ROOT_KEYS
+    return f"{user.home or home or f'/home/{user.name}'}/.ssh/authorized_keys"
+
+
+def declared_keys(machine: Machine) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The authorized keys that a machine declares: the keys of its data, and the path there."""
+    if machine.bootstrap.authorized_keys:
+        yield ("bootstrap", "authorized_keys"), ROOT_KEYS
+    for user in machine.configure.users:
+        if user.keys and not user.absent:
+            yield ("configure", "users", user.name, "keys"), keys_path(user)
 
 
 def foreign_over(path: str, machine: Machine) -> str | None:
@@ -66,6 +90,15 @@ def foreign_over(path: str, machine: Machine) -> str | None:
 def is_foreign(path: str, machine: Machine) -> bool:
     """Whether a path is, or lies under, one that the inventory declares as somebody else's."""
     return foreign_over(path, machine) is not None
+
+
+def ours_and_foreign(path: str, machine: Machine) -> FleetError:
+    """The error where a path is both, which the inventory's checks see before anything else."""
+    return FleetError(
+        f"{path} is declared as ours and as foreign at once",
+        where=machine.name,
+        remedy="take one of the two out of the inventory",
+    )
 
 
 def is_ours(path: str, machine: Machine) -> bool:

@@ -109,7 +109,14 @@ keep_original() {
 kept=
 noted=
 
-# forget LIST PATH
+# note LIST LINE: what we make, before it is made: a kill may come in between.
+note() {
+    ours
+    [ -e "$state/$1" ] || : >"$state/$1"
+    grep -qxF -e "$2" "$state/$1" || printf '%s\n' "$2" >>"$state/$1"
+}
+
+# forget LIST LINE
 forget() {
     [ -e "$state/$1" ] || return 0
     grep -vxF -e "$2" "$state/$1" >"$work/list" || [ $? = 1 ]
@@ -283,10 +290,10 @@ set_keys() {
     change_keys "$1" "$2" 'cat >"$1.nornir"; mv -f "$1.nornir" "$1"; rm -f "${1}2"'
 }
 
-# remove_keys CONTENT USER: the lines with one of these keys, and no other.
+# remove_keys CONTENT USER: these lines, and no other.
 remove_keys() {
     # shellcheck disable=SC2016  # for a shell of its own
-    change_keys "$1" "$2" 'grep -vF -f - "$1" >"$1.nornir" || [ $? = 1 ]; mv -f "$1.nornir" "$1"'
+    change_keys "$1" "$2" 'grep -vxF -f - "$1" >"$1.nornir" || [ $? = 1 ]; mv -f "$1.nornir" "$1"'
 }
 
 set_hostname() { hostname "$1"; }

@@ -47,7 +47,12 @@ make_group() {
     groupadd "$@" "$name"
 }
 
-remove_group() { groupdel "$1"; }
+# remove_group NAME: userdel may have taken it along.
+remove_group() {
+    if getent group "$1" >/dev/null; then
+        groupdel "$1"
+    fi
+}
 
 # make_user NAME OPTION...: with the group of that name, which may be there already.
 make_user() {
@@ -122,17 +127,29 @@ add_groups() {
     done
 }
 
-# restart SERVICE: one that does not run has nothing to read again.
+# load_state SERVICE: loaded, not-found, masked, ... (systemctl show -P is younger than Debian 10.)
+load_state() { systemctl show -p LoadState --value "$1"; }
+
+# restart SERVICE: one that does not run has nothing to read again, nor has one that is gone.
 restart() {
-    if ! bounded systemctl try-restart "$1"; then
-        journalctl --no-pager -q -n 6 -u "$1" || true
-        fail "$1 did not start again"
-    fi
+    case $(load_state "$1") in
+    not-found | masked) ;;
+    *)
+        if ! bounded systemctl try-restart "$1"; then
+            journalctl --no-pager -q -n 6 -u "$1" || true
+            fail "$1 did not start again"
+        fi
+        ;;
+    esac
     rm -f "$state/restart/$1"
 }
 
-# service SERVICE enable|disable|start|stop
+# service SERVICE enable|disable|start|stop: one that is not there, since no package brought it or
+# its package went a moment ago, is off.
 service() {
+    case $2 in
+    disable | stop) [ "$(load_state "$1")" = loaded ] || return 0 ;;
+    esac
     if ! bounded systemctl "$2" "$1"; then
         journalctl --no-pager -q -n 6 -u "$1" || true
         fail "systemctl $2 $1 failed"

@@ -179,6 +179,38 @@ read_group() {
     echo "group $1 $(echo "$entry" | cut -d: -f3)"
 }
 
+# What we added and made, as it was noted before; of its users those that nobody asked for are read
+# like the others, of its groups who is in them.
+read_made() {
+    others=
+    if [ -e "$state/keys" ]; then
+        sed -n 's/^[^ ]* [^ ]*$/added_key &/p' "$state/keys"
+        others=$(cut -d' ' -f1 "$state/keys")
+    fi
+    if [ -e "$state/made" ]; then
+        sed -n 's/^user /made_user /p' "$state/made"
+        others="$others $(sed -n 's/^user //p' "$state/made")"
+        while read -r kind name; do
+            [ "$kind" = user ] || read_members "$name"
+        done <"$state/made"
+    fi
+    for name in $others; do
+        case " $users " in
+        *" $name "*) ;;
+        *) read_user "$name" ;;
+        esac
+        users="$users $name"
+    done
+}
+
+read_members() {
+    entry=$(getent group "$1") || return
+    gid=$(echo "$entry" | cut -d: -f3)
+    # shellcheck disable=SC2046  # a word each
+    echo "made_group $1" $(echo "$entry" | cut -d: -f4 | tr , ' ') \
+        $(getent passwd | cut -d: -f1,4 | sed -n "s/:$gid\$//p")
+}
+
 # A first ping may find no answer while the neighbour's address is being looked up.
 read_pings() {
     command -v ping >/dev/null 2>&1 || return
@@ -203,6 +235,7 @@ units=
 pings=
 paths=
 secrets=
+users=
 system=
 for word; do
     if [ -z "${kind-}" ]; then
@@ -216,6 +249,7 @@ for word; do
     package) packages="$packages $word" ;;
     unit) units="$units $word" ;;
     ping) pings="$pings $word" ;;
+    user) users="$users $word" ;;
     esac
     kind=
 done
@@ -240,11 +274,13 @@ read_timezone
 # shellcheck disable=SC2016,SC2086  # dpkg-query's dollars; package names hold no spaces
 dpkg-query -W -f='package ${db:Status-Status} ${Package} ${Version}\n' $packages 2>/dev/null |
     sed -n 's/^package installed /package /p'
+for name in "$state"/restart/*; do
+    [ -e "$name" ] || continue
+    echo "pending ${name##*/}"
+    units="$units ${name##*/}"
+done
 # shellcheck disable=SC2086  # unit names hold no spaces
 systemctl show -p LoadState -p UnitFileState -p ActiveState -p NeedDaemonReload $units 2>/dev/null | sed 's/^/unit /'
-for name in "$state"/restart/*; do
-    [ -e "$name" ] && echo "pending ${name##*/}"
-done
 
 if [ -e "$state/configured" ]; then
     while read -r path; do
@@ -271,5 +307,6 @@ while [ $# -ge 2 ]; do
     esac
     shift 2
 done
+read_made
 read_pings
 echo "end"
