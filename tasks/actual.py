@@ -202,6 +202,8 @@ class MachineFacts:
     on a machine without ping. ``lang`` is the system's locale, ``locale_known`` whether the one
     that was asked for is generated. ``groups`` has the numbers of the groups asked for, ``sysctl``
     the kernel settings, ``configured`` the files that a configuration of ours has written.
+    ``network_files`` are the files of ours that give a container its network, ``leaving`` the
+    interfaces and addresses that a run began to take away and did not come to the end of.
     """
 
     name: str
@@ -224,6 +226,8 @@ class MachineFacts:
     users: Mapping[str, UserFacts] = field(default_factory=dict)
     sysctl: Mapping[str, str] = field(default_factory=dict)
     configured: tuple[str, ...] = ()
+    network_files: tuple[str, ...] = ()
+    leaving: tuple[tuple[str, Interface], ...] = ()
     units: Mapping[str, UnitFacts] = field(default_factory=dict)
     pending_restarts: tuple[str, ...] = ()
     pings: Mapping[str, bool] = field(default_factory=dict)

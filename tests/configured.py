@@ -71,7 +71,8 @@ class Configured:
 def killed_take_back(path: str, after: int) -> str:
     """Shell text that takes a file back and is killed after that many of the function's lines."""
     text = script_of("configure")
-    body = text[text.index("take_back() {\n") :].partition("\n}\n")[0].splitlines()[1:]
+    shared = script_of("change_machine")
+    body = shared[shared.index("take_back() {\n") :].partition("\n}\n")[0].splitlines()[1:]
     commands: list[str] = []
     depth = 0
     for line in body:

@@ -15,9 +15,16 @@ import yaml
 
 from tasks.actual import MachineFacts, UnitFacts
 from tasks.bootstrap import bootstrap_container, bootstrap_host
-from tasks.bootstrap.network import someone_in
+from tasks.bootstrap.network import (
+    addresses_in,
+    network_files,
+    network_paths,
+    someone_in,
+    tool_of,
+)
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
-from tasks.intent.model import Attachment, Bootstrap, Machine, Ssh
+from tasks.intent.model import Attachment, Bootstrap, Container, Machine, Ssh
+from tasks.outcome import Record
 from tasks.run import run_of
 from tests.lab import CLIENT_KEY, Lab
 from tests.machines import (
@@ -61,11 +68,48 @@ def test_plan(case: dict[str, Any]) -> None:
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)
     assert list(plan.notes) == case.get("notes", [])
+    if "detail" in case:
+        assert [step.detail for step in plan.steps] == [case["detail"]]
     for line in case.get("diff", []):
         assert line in plan.diff.splitlines()
     calls = [" ".join((c.function, *c.arguments)) for step in plan.steps for c in step.write]
     for call in case.get("calls", []):
         assert any(made.startswith(call) for made in calls), calls
+
+
+def test_the_last_address_goes_with_its_file() -> None:
+    path = "/etc/netplan/60-nornir-lxd-fleet.yaml"
+    attachments = container_of("web-01", "192.168.56.230").attachments
+    (held,) = network_files("netplan", tuple(attachments.values()))
+    facts = facts_of_yaml(
+        "web-01",
+        {**CASES["done"], "units": {}, "network_tool": "netplan", "network_files": (path,),
+         "files": {path: {"content": held.content, "mode": "0600"}}},
+    )  # fmt: skip
+    bare = container_of("web-01", "192.168.56.230", ssh=Ssh(""), attachments={})
+    step = plan_bootstrap(bare, IMAGES["minimal"], facts).steps[0]
+    assert (step.action, step.object) == ("remove", "network if-demo")
+    assert [call.arguments for call in step.write] == [
+        ("if-demo", "192.168.56.230/24"),
+        ("netplan", path, "if-demo"),
+    ]
+
+
+@pytest.mark.parametrize("tool", ["netplan", "ifupdown", "networkd"])
+def test_what_is_written_for_a_tool_is_understood_again(tool: str) -> None:
+    attachment = Attachment(
+        "demo",
+        address=ip_interface("10.0.0.5/24"),
+        further=(ip_interface("2001:db8::5/64"), ip_interface("10.1.0.5/24")),
+        gateway=ip_address("10.0.0.1"),
+        nameservers=(ip_address("10.0.0.2"),),
+    )
+    (file,) = network_files(tool, (attachment,))
+    assert file.path in network_paths((attachment,))
+    assert tool_of(file.path) == tool
+    assert addresses_in(file.path, file.content) == {"if-demo": attachment.addresses}
+    spoilt = addresses_in(file.path, "[[[ Address=nonsense\n    address else\n")
+    assert not any(spoilt.values())
 
 
 def test_without_an_address_to_be_managed_at_sshd_is_left_alone() -> None:
@@ -124,6 +168,62 @@ def state_of(container: LabContainer) -> str:
     return container.inside(
         "find /etc /root /var/lib -xdev -type f -exec sha256sum {} + | sort; ip -4 addr; ip route"
     )
+
+
+def bootstrapped(state: Path, wanted: Container, *, dry_run: bool = False) -> Record:
+    nr = fleet_of(state, wanted, dry_run=dry_run)
+    entry = run_on(nr, wanted.name, bootstrap_container)
+    nr.close_connections()
+    return entry
+
+
+def addresses_of(container: LabContainer, interface: str) -> list[str]:
+    shown = container.inside(f"ip -o addr show dev {interface} scope global; ip route; ip -6 route")
+    return [word for word in shown.split() if word.startswith(("10.99.", "2001:db8:", "192.168."))]
+
+
+def an_address_comes_and_goes(container: LabContainer, state: Path, wanted: Container) -> None:
+    """On an interface of its own, and one more on the first; after it all is as it was before."""
+    old = Attachment(
+        "old",
+        address=ip_interface("10.99.0.5/24"),
+        further=(ip_interface("2001:db8:99::5/64"),),
+    )
+    demo = wanted.attachments["demo"]
+    more = replace(demo, further=(ip_interface("10.99.1.5/24"),))
+    container.lxc(
+        f"config device add {container.name} if-old nic name=if-old nictype=bridged parent=br-demo"
+    )
+    foreign = "/etc/systemd/network/10-if-foreign.network"
+    container.inside(
+        f"mkdir -p {foreign.rpartition('/')[0]}; printf '[Match]\\nName=no\\n' >{foreign}"
+    )
+    entry = bootstrapped(state, replace(wanted, attachments={"demo": more, "old": old}))
+    assert entry["status"] == "changed", entry["message"]
+    assert {"10.99.0.5/24", "2001:db8:99::5/64"} <= {*addresses_of(container, "if-old")}
+    assert "10.99.1.5/24" in addresses_of(container, "if-demo")
+
+    dry = bootstrapped(state, wanted, dry_run=True)
+    assert "10.99.0.5/24 leaves if-old" in str(dry["steps"])
+    assert "10.99.1.5/24 leaves if-demo" in str(dry["steps"])
+    assert "10.99.0.5/24" in addresses_of(container, "if-old")
+    entry = bootstrapped(state, wanted)
+    assert entry["status"] == "changed", entry["message"]
+    assert entry["steps"] == dry["steps"]
+    left = [*addresses_of(container, "if-old"), *addresses_of(container, "if-demo")]
+    assert not [word for word in left if word.startswith(("10.99.", "2001:db8:99"))], left
+    assert bootstrapped(state, wanted)["status"] == "ok"
+
+    # one that was killed between the file and the address
+    container.inside(
+        "ip addr add 10.99.0.5/24 dev if-old; "
+        "echo 'if-old 10.99.0.5/24' >/var/lib/nornir-lxd-fleet/leaving"
+    )
+    assert bootstrapped(state, wanted)["status"] == "changed"
+    assert "10.99.0.5/24" not in addresses_of(container, "if-old")
+    assert bootstrapped(state, wanted)["status"] == "ok"
+    assert container.inside(f"cat {foreign}; rm {foreign}") == "[Match]\nName=no\n"
+    container.lxc(f"config device remove {container.name} if-old")
 
 
 @pytest.mark.lab
@@ -259,6 +359,11 @@ class TestMinimalImage:
             nr.close_connections()
             assert {*told(entry)} == expected, entry["message"]
 
+    def test_what_left_the_inventory_leaves_the_network_by_networkd(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        an_address_comes_and_goes(bare, tmp_path, container_of("mach-bare", self.address))
+
     def test_the_network_by_ifupdown(self, bare: LabContainer, tmp_path: Path) -> None:
         bare.inside("apt-get -q update && apt-get -q -y install ifupdown", timeout=120)
         bare.inside(
@@ -276,6 +381,11 @@ class TestMinimalImage:
         nr.close_connections()
         assert entry["status"] == "ok", entry["message"]
 
+    def test_what_left_the_inventory_leaves_the_network_by_ifupdown(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        an_address_comes_and_goes(bare, tmp_path, container_of("mach-bare", self.address))
+
 
 @pytest.mark.lab
 def test_the_network_by_netplan(lab: Lab, tmp_path: Path) -> None:
@@ -290,6 +400,14 @@ def test_the_network_by_netplan(lab: Lab, tmp_path: Path) -> None:
         assert entry["steps"][0]["detail"].startswith("by netplan")
         assert "create file /etc/resolv.conf" not in {*told(entry)}
         assert container.inside("stat -c %a /etc/netplan/60-nornir-lxd-fleet.yaml").strip() == "600"
+
+        wanted = container_of("mach-netplan", "192.168.56.234")
+        an_address_comes_and_goes(container, tmp_path, wanted)
+        entry = bootstrapped(tmp_path, replace(wanted, ssh=Ssh(""), attachments={}))
+        assert entry["status"] == "changed", entry["message"]
+        assert told(entry) == ["remove network if-demo"]
+        assert addresses_of(container, "if-demo") == []
+        assert container.inside("ls /etc/netplan").split() == []
 
 
 @pytest.mark.lab

@@ -16,6 +16,7 @@ from tasks.errors import DeadlineError, FleetError, UnreachableError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.facts.machine_document import parse_machine
 from tasks.intent.model import Container, Machine
+from tasks.machine.managed import HEADER
 from tasks.machine.paths import read_packages, read_paths, read_units, secret_paths
 from tasks.onhost import on_host
 from tasks.run import run_of
@@ -101,6 +102,7 @@ def read_machine(
     wanted = machine.configure
     asked: dict[str, Sequence[str]] = {
         "wait": (str(int(deadline)),) if isinstance(machine, Container) else (),
+        "network": (HEADER.strip(),) if isinstance(machine, Container) else (),
         "path": read_paths(machine),
         "secret": secret_paths(machine),
         "package": read_packages(machine),

@@ -53,6 +53,8 @@ def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts
         groups={words[0]: int(words[1]) for words in words_of("group")},
         sysctl={words[0]: " ".join(words[1:]) for words in words_of("sysctl")},
         configured=tuple(all_of("configured")),
+        network_files=tuple(all_of("network_file")),
+        leaving=tuple((link, ip_interface(address)) for link, address in words_of("leaving")),
         users={words[0]: _user(words[1:]) for words in words_of("user")},
         units=_units(all_of("unit"), units),
         pending_restarts=tuple(all_of("pending")),
