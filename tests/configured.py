@@ -83,6 +83,6 @@ def killed_take_back(path: str, after: int) -> str:
             commands[-1] += f"\n{line}"
         depth += opens - closes
     killed = "\n".join([*commands[:after], "kill -9 $$"])
-    change = on_host("change_machine", "60")
+    change = script_of("apt_locks") + on_host("change_machine", "60")
     script = f"{change}\n{text}\nset -- {path}\n{killed}\n"
     return f"tar -cf - -T /dev/null >/run/empty.tar; sh -c {shlex.quote(script)} </run/empty.tar; :"

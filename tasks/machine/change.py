@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tasks.errors import CommandError, DeadlineError, FleetError
-from tasks.onhost import on_host
+from tasks.onhost import on_host, script_of
 from tasks.plan import Plan
 from tasks.shell import TAIL_LINES, Shell
 
@@ -95,7 +95,11 @@ def _assemble(
     scripts: Sequence[str], steps: Iterable[tuple[str, Calls]], clock: Clock
 ) -> tuple[str, list[bytes]]:
     contents: list[bytes] = []
-    lines = [on_host("change_machine", str(int(clock.left))), *map(on_host, scripts)]
+    lines = [
+        script_of("apt_locks"),
+        on_host("change_machine", str(int(clock.left))),
+        *map(on_host, scripts),
+    ]
     for what, calls in _joined(steps):
         if calls:
             lines.append(f"step {shlex.quote(what)}")
