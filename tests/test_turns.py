@@ -59,10 +59,9 @@ class Fleet:
             Inventory(hosts, Groups(), defaults), runner=SerialRunner(), data=GlobalState()
         )
 
-    def check(self, task: Task) -> Result:
-        run: Run = task.host[RUN_KEY]
-        run.facts[task.host.name] = self.facts[task.host.name]
-        return result_of(task, record("check", "ok"))
+    def check(self, host: Host) -> None:
+        run: Run = host[RUN_KEY]
+        run.facts[host.name] = self.facts[host.name]
 
     def set_up(self, task: Task, prune: bool) -> Result:
         status = "failed" if task.host.name == self.fails else "changed"
@@ -93,7 +92,7 @@ def test_lxd_is_moved_host_after_host_and_a_failure_stops_the_rest(
 ) -> None:
     fleet = Fleet(tmp_path, lxd, fails)
     monkeypatch.setattr(whole, "lock_host", lambda _: None)
-    monkeypatch.setattr(whole, "check_host", fleet.check)
+    monkeypatch.setattr(whole, "see_that_it_can_be_managed", fleet.check)
     monkeypatch.setattr(whole, "setup_lxd", fleet.set_up)
     report = provision(fleet.nr, phases=["lxd"], on_result=fleet.saw)
     assert fleet.moved[1 : 1 + len(runs)] == runs
@@ -115,7 +114,7 @@ def test_a_host_whose_network_waits_for_its_confirmation_has_a_turn_and_stops_th
         return result_of(task, record("bridges", "failed" if task.host.name == "b" else "ok"))
 
     monkeypatch.setattr(whole, "lock_host", lambda _: None)
-    monkeypatch.setattr(whole, "check_host", fleet.check)
+    monkeypatch.setattr(whole, "see_that_it_can_be_managed", fleet.check)
     monkeypatch.setattr(whole, "setup_lxd", fleet.set_up)
     monkeypatch.setattr(whole, "configure_bridges", bridges)
     report = provision(fleet.nr, phases=["bridges", "lxd"], on_result=fleet.saw)
