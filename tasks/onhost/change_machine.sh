@@ -15,7 +15,7 @@ export PATH LC_ALL DEBIAN_FRONTEND HOME
 
 state=/var/lib/nornir-lxd-fleet
 end=$(($(now) + $1))
-wait_until=$end
+wait_until=$((end - 5)) # there is time to say who holds the lock
 seconds=$1
 current="the preparation"
 unfinished=
