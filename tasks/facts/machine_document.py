@@ -16,14 +16,19 @@ from tasks.errors import CommandError
 from tasks.intent.model import Interface
 
 
+def is_whole(text: str) -> bool:
+    """Whether nothing is missing at the end of what it printed."""
+    return text.splitlines()[-1:] == ["end"]
+
+
 def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts:
     """The facts of the machine ``name``; ``units`` in the order they were asked for.
 
     Raises :class:`CommandError` where the answer breaks off.
     """
-    lines = [line.partition(" ")[::2] for line in text.splitlines()]
-    if not lines or lines[-1][0] != "end":
+    if not is_whole(text):
         raise CommandError("what the machine said of itself breaks off", where=name)
+    lines = [line.partition(" ")[::2] for line in text.splitlines()]
 
     def all_of(kind: str) -> list[str]:
         return [value for found, value in lines if found == kind]

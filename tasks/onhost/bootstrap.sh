@@ -130,7 +130,8 @@ tell_host_key() {
     for type in ed25519 ecdsa rsa; do
         if [ -s "/etc/ssh/ssh_host_${type}_key.pub" ]; then
             printf 'host_key %s\n' "$(cut -d' ' -f1,2 "/etc/ssh/ssh_host_${type}_key.pub")" >&3
-            return
+            break
         fi
     done
 }
+    echo end >&3
