@@ -463,6 +463,21 @@ def test_a_host_is_bootstrapped_over_its_ssh(lab: Lab, tmp_path: Path) -> None:
     ("release", "refused"),
     [
         ('ID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME="Alpine Linux v3.20"', True),
+@pytest.mark.lab
+def test_a_cloud_init_that_hangs_is_told_with_the_end_of_its_log(lab: Lab, tmp_path: Path) -> None:
+    data = "#cloud-config\nbootcmd:\n- [sh, -c, 'echo hangs on purpose; sleep 600']\n"
+    with lab_container(lab, "mach-cloud") as container:
+        container.launch("cloud-init", f'cloud-init.user-data="{data}"')
+        wanted = container_of("mach-cloud", "192.168.56.232", image="cloud-init")
+        wanted = replace(wanted, bootstrap=replace(wanted.bootstrap, deadline=20))
+        started = time.monotonic()
+        entry = bootstrapped(tmp_path, wanted)
+        assert time.monotonic() - started < 30
+        assert entry["status"] == "failed"
+        assert "cloud-init did not end in time" in entry["message"]
+        assert "hangs on purpose" in entry["message"]
+
+
         ('ID=rocky\nID_LIKE="rhel centos fedora"\nPRETTY_NAME="Rocky Linux 9"', True),
         ('ID=debian\nVERSION_ID="9"\nPRETTY_NAME="Debian GNU/Linux 9 (stretch)"', True),
         ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="16.04"\nPRETTY_NAME="Ubuntu 16.04"', True),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tasks.bootstrap.task import _ContainerBootstrap
-from tasks.errors import CommandError, FleetError
+from tasks.errors import CommandError, DeadlineError, FleetError
 from tasks.facts.machine import read_machine
 from tasks.plan import Plan
 from tasks.run import run_of
@@ -56,6 +56,15 @@ def test_what_failed_is_not_read_again() -> None:
     with pytest.raises(CommandError, match="exit status 1: no"):
         read_machine(shell, WEB)
     assert shell.execs == 1
+
+
+def test_a_machine_that_waits_in_vain_has_room_to_say_so() -> None:
+    shell = Answering(
+        "", status=75, stderr="cloud-init did not end in time, the end of its log:\nhm"
+    )
+    with pytest.raises(DeadlineError, match="the end of its log:\nhm"):
+        read_machine(shell, WEB, deadline=20)
+    assert shell.deadlines[0] > 20
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds for one read of a machine that is up.
 DEADLINE = 60.0
-#: The script's own exit status where it waited in vain.
+#: Seconds that the machine has to say itself what it waited for in vain.
+_GRACE = 5.0
+#: The script's own exit status where it did.
 _WAITED = 75
 #: And where the machine is of another family.
 _NOT_DEBIAN = 76
@@ -134,7 +136,7 @@ def _asked(shell: Shell, machine: Machine, *, deadline: float, pings: Sequence[s
         word for kind, values in asked.items() for value in values for word in (kind, value)
     ]
     try:
-        done = shell.run(on_host("read_machine", *arguments), deadline=deadline)
+        done = shell.run(on_host("read_machine", *arguments), deadline=deadline + _GRACE)
     except DeadlineError as error:
         raise DeadlineError(
             f"reading the machine did not end within its deadline of {deadline:.0f} s",
