@@ -23,9 +23,20 @@ from tasks.bootstrap.network import (
     tool_of,
 )
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
-from tasks.intent.model import Attachment, Bootstrap, Container, Machine, Ssh
+from tasks.configure import configure_system
+from tasks.intent.model import (
+    Attachment,
+    Bootstrap,
+    Configure,
+    Container,
+    File,
+    Machine,
+    Ssh,
+)
 from tasks.outcome import Record
+from tasks.report import Report
 from tasks.run import run_of
+from tasks.walk import Leg, walk
 from tests.lab import CLIENT_KEY, Lab
 from tests.machines import (
     HOST,
@@ -334,6 +345,30 @@ class TestMinimalImage:
         assert entry["status"] == "changed", entry["message"]
         assert {*told(entry)} == {"start service ssh"}
 
+    def test_an_sshd_that_does_not_start_is_mended_by_the_configuration(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        path = "/etc/ssh/sshd_config.d/50-mach.conf"
+        bare.inside(f"echo 'Nonsense yes' >{path}; systemctl stop ssh.service")
+        file = File(path, "PasswordAuthentication no\n", validate="sshd -t", restarts=("ssh",))
+        wanted = container_of("mach-bare", self.address, configure=Configure(files=(file,)))
+        for expected in (
+            ["bootstrap failed", "configure changed"],
+            ["bootstrap ok", "configure ok"],
+        ):
+            nr = fleet_of(tmp_path, wanted)
+            report = Report("provision", "machines")
+            report.declare("mach-bare", "container", HOST)
+            legs = [Leg("bootstrap", bootstrap_container), Leg("configure", configure_system)]
+            nr.filter(name="mach-bare").run(task=lambda task: walk(task, legs, report))  # noqa: B023
+            nr.close_connections()
+            bootstrap, *rest = report.hosts["mach-bare"].phases
+            ended = [f"{phase['phase']} {phase['status']}" for phase in (bootstrap, *rest)]
+            assert ended == expected, [bootstrap["message"], *(r["message"] for r in rest)]
+            assert ("Bad configuration option: Nonsense" in bootstrap["message"]) is (
+                bootstrap["status"] == "failed"
+            ), bootstrap["message"]
+
     def test_a_new_host_key_found_over_exec_replaces_the_known_one(
         self, bare: LabContainer, tmp_path: Path
     ) -> None:
@@ -429,6 +464,21 @@ def test_an_image_with_cloud_init_keeps_its_network(lab: Lab, tmp_path: Path) ->
 
 
 @pytest.mark.lab
+def test_a_cloud_init_that_hangs_is_told_with_the_end_of_its_log(lab: Lab, tmp_path: Path) -> None:
+    data = "#cloud-config\nbootcmd:\n- [sh, -c, 'echo hangs on purpose; sleep 600']\n"
+    with lab_container(lab, "mach-cloud") as container:
+        container.launch("cloud-init", f'cloud-init.user-data="{data}"')
+        wanted = container_of("mach-cloud", "192.168.56.232", image="cloud-init")
+        wanted = replace(wanted, bootstrap=replace(wanted.bootstrap, deadline=20))
+        started = time.monotonic()
+        entry = bootstrapped(tmp_path, wanted)
+        assert time.monotonic() - started < 30
+        assert entry["status"] == "failed"
+        assert "cloud-init did not end in time" in entry["message"]
+        assert "hangs on purpose" in entry["message"]
+
+
+@pytest.mark.lab
 def test_a_container_that_does_not_exist(lab: Lab, tmp_path: Path) -> None:
     with lab_container(lab, "mach-none"):
         wanted = container_of("mach-none", "192.168.56.233")
@@ -463,21 +513,6 @@ def test_a_host_is_bootstrapped_over_its_ssh(lab: Lab, tmp_path: Path) -> None:
     ("release", "refused"),
     [
         ('ID=alpine\nVERSION_ID=3.20.1\nPRETTY_NAME="Alpine Linux v3.20"', True),
-@pytest.mark.lab
-def test_a_cloud_init_that_hangs_is_told_with_the_end_of_its_log(lab: Lab, tmp_path: Path) -> None:
-    data = "#cloud-config\nbootcmd:\n- [sh, -c, 'echo hangs on purpose; sleep 600']\n"
-    with lab_container(lab, "mach-cloud") as container:
-        container.launch("cloud-init", f'cloud-init.user-data="{data}"')
-        wanted = container_of("mach-cloud", "192.168.56.232", image="cloud-init")
-        wanted = replace(wanted, bootstrap=replace(wanted.bootstrap, deadline=20))
-        started = time.monotonic()
-        entry = bootstrapped(tmp_path, wanted)
-        assert time.monotonic() - started < 30
-        assert entry["status"] == "failed"
-        assert "cloud-init did not end in time" in entry["message"]
-        assert "hangs on purpose" in entry["message"]
-
-
         ('ID=rocky\nID_LIKE="rhel centos fedora"\nPRETTY_NAME="Rocky Linux 9"', True),
         ('ID=debian\nVERSION_ID="9"\nPRETTY_NAME="Debian GNU/Linux 9 (stretch)"', True),
         ('ID=ubuntu\nID_LIKE=debian\nVERSION_ID="16.04"\nPRETTY_NAME="Ubuntu 16.04"', True),

@@ -107,13 +107,21 @@ await_address() {
     done
 }
 
-# start_ssh: its host keys are there, it runs now and after a reboot.
+# start_ssh: its host keys are there, it runs now and after a reboot. Where it does not start, exec
+# still leads here, and the configuration may have what it lacks: exit status 77.
 start_ssh() {
     command -v sshd >/dev/null || fail "there is no sshd: openssh-server is not in bootstrap.packages"
     ssh-keygen -A
     if ! systemctl is-active --quiet ssh.socket; then
         systemctl enable ssh.service
-        bounded systemctl start ssh.service
+        if ! bounded systemctl start ssh.service; then
+            : >"$log"
+            journalctl --sync || true
+            journalctl --no-pager -q -o cat -n 8 -u ssh.service || true
+            # systemd has taken it away, and without it sshd -t, which may validate a file, fails
+            install -d -m 755 /run/sshd
+            exit 77
+        fi
     fi
 }
 
@@ -133,5 +141,5 @@ tell_host_key() {
             break
         fi
     done
-}
     echo end >&3
+}
