@@ -228,6 +228,8 @@ class MachineFacts:
     ``added_keys`` are the keys that we added to a user's, by the user; ``made_users`` and
     ``made_groups`` are those that we made, the groups with all who are in them now. What is noted
     there may be gone, but for the groups.
+    ``network_files`` are the files of ours that give a container its network, ``leaving`` the
+    interfaces and addresses that a run began to take away and did not come to the end of.
     """
 
     name: str
@@ -253,6 +255,8 @@ class MachineFacts:
     added_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     made_users: tuple[str, ...] = ()
     made_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    network_files: tuple[str, ...] = ()
+    leaving: tuple[tuple[str, Interface], ...] = ()
     units: Mapping[str, UnitFacts] = field(default_factory=dict)
     pending_restarts: tuple[str, ...] = ()
     pings: Mapping[str, bool] = field(default_factory=dict)

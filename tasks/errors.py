@@ -65,6 +65,11 @@ class CommandError(FleetError):
     """A command on a machine ended with a status that means failure."""
 
 
+class PassableError(CommandError):
+    """All of a phase is done but what does not stand in the way of those after it, and what they
+    may mend."""
+
+
 class UnchangedError(FleetError):
     """A change was refused, or tried and undone: nothing of it is left."""
 

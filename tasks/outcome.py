@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from nornir.core.task import Result, Task
 
-from tasks.errors import FleetError, ProofError, UnchangedError, UnreachableError
+from tasks.errors import FleetError, PassableError, ProofError, UnchangedError, UnreachableError
 from tasks.intent.secret import hide
 from tasks.plan import Plan
 
@@ -90,13 +90,15 @@ def failure(
 
     ``begun`` says that applying the plan had begun, so that some of it may be done: the record is
     changed and has the plan's steps. Otherwise nothing was: it has no steps, its message tells
-    what had been planned, and the diff is still the plan's.
+    what had been planned, and the diff is still the plan's. ``passable`` says of it that the
+    machine's way goes on (see :class:`tasks.errors.PassableError`).
     """
     status: Status = "unreachable" if isinstance(error, UnreachableError) else "failed"
     known = isinstance(error, FleetError)
     message = hide(str(error) if known else f"internal error: {type(error).__name__}: {error}")
     logger.log(logging.INFO if known else logging.ERROR, "%s: %s", phase, message, exc_info=error)
     entry = record(phase, status, plan=plan, seconds=seconds, message=message, changed=begun)
+    entry["passable"] = isinstance(error, PassableError)
     if entry["steps"] and not begun:
         planned = ", ".join(f"{step['action']} {step['object']}" for step in entry["steps"])
         entry["message"] += f"; nothing was changed, planned was: {planned}"

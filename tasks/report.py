@@ -138,12 +138,16 @@ class Report:
     def lost(self, name: str, *, despite: Collection[str] = ()) -> bool:
         """Whether a machine has dropped out: a phase failed, or was skipped for a reason.
 
-        ``despite`` are phases that may have failed.
+        ``despite`` are phases that may have failed; so may any in what is passable.
         """
         host = self.hosts.get(name)
         return host is not None and any(
             phase["status"] in ("unreachable", "skipped")
-            or (phase["status"] == "failed" and phase["phase"] not in despite)
+            or (
+                phase["status"] == "failed"
+                and phase["phase"] not in despite
+                and not phase.get("passable")
+            )
             for phase in host.phases
         )
 

@@ -61,6 +61,8 @@ def run_over(
 def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) -> Result:
     """Go through the phases until one that blocks fails or the run is asked to stop; book each one.
 
+    One that fails in what does not stand in the way of the next (see
+    :class:`tasks.errors.PassableError`) does not block, and the machine has failed all the same.
     Records under ``containers`` in a phase's result are booked on these containers. A machine that
     none of the phases asked for concerns is booked as skipped: it was not even contacted.
     """
@@ -80,7 +82,7 @@ def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) 
         for name, entry_of in entry.get("containers", {}).items():
             report.add(name, entry_of)
         entries.append(entry)
-        if entry["status"] == "failed" and not leg.blocks:
+        if entry["status"] == "failed" and (not leg.blocks or entry.get("passable")):
             continue
         if entry["status"] in ("failed", "unreachable", "skipped"):
             break

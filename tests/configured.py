@@ -75,7 +75,8 @@ class Configured:
 def killed_take_back(path: str, after: int) -> str:
     """Shell text that takes a file back and is killed after that many of the function's lines."""
     text = script_of("configure")
-    body = text[text.index("take_back() {\n") :].partition("\n}\n")[0].splitlines()[1:]
+    shared = script_of("change_machine")
+    body = shared[shared.index("take_back() {\n") :].partition("\n}\n")[0].splitlines()[1:]
     commands: list[str] = []
     depth = 0
     for line in body:
@@ -86,6 +87,6 @@ def killed_take_back(path: str, after: int) -> str:
             commands[-1] += f"\n{line}"
         depth += opens - closes
     killed = "\n".join([*commands[:after], "kill -9 $$"])
-    change = on_host("change_machine", "60")
+    change = script_of("apt_locks") + on_host("change_machine", "60")
     script = f"{change}\n{text}\nset -- {path}\n{killed}\n"
     return f"tar -cf - -T /dev/null >/run/empty.tar; sh -c {shlex.quote(script)} </run/empty.tar; :"

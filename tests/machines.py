@@ -251,4 +251,5 @@ def facts_of_yaml(name: str, data: dict[str, Any]) -> MachineFacts:
         link: tuple(ip_interface(text) for text in texts)
         for link, texts in data.pop("addresses", {}).items()
     }
-    return MachineFacts(name, files=files, addresses=addresses, **data)
+    leaving = tuple((link, ip_interface(text)) for link, text in data.pop("leaving", ()))
+    return MachineFacts(name, files=files, addresses=addresses, leaving=leaving, **data)

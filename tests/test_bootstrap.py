@@ -15,10 +15,28 @@ import yaml
 
 from tasks.actual import MachineFacts, UnitFacts
 from tasks.bootstrap import bootstrap_container, bootstrap_host
-from tasks.bootstrap.network import someone_in
+from tasks.bootstrap.network import (
+    addresses_in,
+    network_files,
+    network_paths,
+    someone_in,
+    tool_of,
+)
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
-from tasks.intent.model import Attachment, Bootstrap, Configure, File, Machine, Ssh
+from tasks.configure import configure_system
+from tasks.intent.model import (
+    Attachment,
+    Bootstrap,
+    Configure,
+    Container,
+    File,
+    Machine,
+    Ssh,
+)
+from tasks.outcome import Record
+from tasks.report import Report
 from tasks.run import run_of
+from tasks.walk import Leg, walk
 from tests.lab import CLIENT_KEY, Lab
 from tests.machines import (
     HOST,
@@ -62,11 +80,48 @@ def test_plan(case: dict[str, Any]) -> None:
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)
     assert list(plan.notes) == case.get("notes", [])
+    if "detail" in case:
+        assert [step.detail for step in plan.steps] == [case["detail"]]
     for line in case.get("diff", []):
         assert line in plan.diff.splitlines()
     calls = [" ".join((c.function, *c.arguments)) for step in plan.steps for c in step.write]
     for call in case.get("calls", []):
         assert any(made.startswith(call) for made in calls), calls
+
+
+def test_the_last_address_goes_with_its_file() -> None:
+    path = "/etc/netplan/60-nornir-lxd-fleet.yaml"
+    attachments = container_of("web-01", "192.168.56.230").attachments
+    (held,) = network_files("netplan", tuple(attachments.values()))
+    facts = facts_of_yaml(
+        "web-01",
+        {**CASES["done"], "units": {}, "network_tool": "netplan", "network_files": (path,),
+         "files": {path: {"content": held.content, "mode": "0600"}}},
+    )  # fmt: skip
+    bare = container_of("web-01", "192.168.56.230", ssh=Ssh(""), attachments={})
+    step = plan_bootstrap(bare, IMAGES["minimal"], facts).steps[0]
+    assert (step.action, step.object) == ("remove", "network if-demo")
+    assert [call.arguments for call in step.write] == [
+        ("if-demo", "192.168.56.230/24"),
+        ("netplan", path, "if-demo"),
+    ]
+
+
+@pytest.mark.parametrize("tool", ["netplan", "ifupdown", "networkd"])
+def test_what_is_written_for_a_tool_is_understood_again(tool: str) -> None:
+    attachment = Attachment(
+        "demo",
+        address=ip_interface("10.0.0.5/24"),
+        further=(ip_interface("2001:db8::5/64"), ip_interface("10.1.0.5/24")),
+        gateway=ip_address("10.0.0.1"),
+        nameservers=(ip_address("10.0.0.2"),),
+    )
+    (file,) = network_files(tool, (attachment,))
+    assert file.path in network_paths((attachment,))
+    assert tool_of(file.path) == tool
+    assert addresses_in(file.path, file.content) == {"if-demo": attachment.addresses}
+    spoilt = addresses_in(file.path, "[[[ Address=nonsense\n    address else\n")
+    assert not any(spoilt.values())
 
 
 def test_without_an_address_to_be_managed_at_sshd_is_left_alone() -> None:
@@ -125,6 +180,62 @@ def state_of(container: LabContainer) -> str:
     return container.inside(
         "find /etc /root /var/lib -xdev -type f -exec sha256sum {} + | sort; ip -4 addr; ip route"
     )
+
+
+def bootstrapped(state: Path, wanted: Container, *, dry_run: bool = False) -> Record:
+    nr = fleet_of(state, wanted, dry_run=dry_run)
+    entry = run_on(nr, wanted.name, bootstrap_container)
+    nr.close_connections()
+    return entry
+
+
+def addresses_of(container: LabContainer, interface: str) -> list[str]:
+    shown = container.inside(f"ip -o addr show dev {interface} scope global; ip route; ip -6 route")
+    return [word for word in shown.split() if word.startswith(("10.99.", "2001:db8:", "192.168."))]
+
+
+def an_address_comes_and_goes(container: LabContainer, state: Path, wanted: Container) -> None:
+    """On an interface of its own, and one more on the first; after it all is as it was before."""
+    old = Attachment(
+        "old",
+        address=ip_interface("10.99.0.5/24"),
+        further=(ip_interface("2001:db8:99::5/64"),),
+    )
+    demo = wanted.attachments["demo"]
+    more = replace(demo, further=(ip_interface("10.99.1.5/24"),))
+    container.lxc(
+        f"config device add {container.name} if-old nic name=if-old nictype=bridged parent=br-demo"
+    )
+    foreign = "/etc/systemd/network/10-if-foreign.network"
+    container.inside(
+        f"mkdir -p {foreign.rpartition('/')[0]}; printf '[Match]\\nName=no\\n' >{foreign}"
+    )
+    entry = bootstrapped(state, replace(wanted, attachments={"demo": more, "old": old}))
+    assert entry["status"] == "changed", entry["message"]
+    assert {"10.99.0.5/24", "2001:db8:99::5/64"} <= {*addresses_of(container, "if-old")}
+    assert "10.99.1.5/24" in addresses_of(container, "if-demo")
+
+    dry = bootstrapped(state, wanted, dry_run=True)
+    assert "10.99.0.5/24 leaves if-old" in str(dry["steps"])
+    assert "10.99.1.5/24 leaves if-demo" in str(dry["steps"])
+    assert "10.99.0.5/24" in addresses_of(container, "if-old")
+    entry = bootstrapped(state, wanted)
+    assert entry["status"] == "changed", entry["message"]
+    assert entry["steps"] == dry["steps"]
+    left = [*addresses_of(container, "if-old"), *addresses_of(container, "if-demo")]
+    assert not [word for word in left if word.startswith(("10.99.", "2001:db8:99"))], left
+    assert bootstrapped(state, wanted)["status"] == "ok"
+
+    # one that was killed between the file and the address
+    container.inside(
+        "ip addr add 10.99.0.5/24 dev if-old; "
+        "echo 'if-old 10.99.0.5/24' >/var/lib/nornir-lxd-fleet/leaving"
+    )
+    assert bootstrapped(state, wanted)["status"] == "changed"
+    assert "10.99.0.5/24" not in addresses_of(container, "if-old")
+    assert bootstrapped(state, wanted)["status"] == "ok"
+    assert container.inside(f"cat {foreign}; rm {foreign}") == "[Match]\nName=no\n"
+    container.lxc(f"config device remove {container.name} if-old")
 
 
 @pytest.mark.lab
@@ -235,6 +346,30 @@ class TestMinimalImage:
         assert entry["status"] == "changed", entry["message"]
         assert {*told(entry)} == {"start service ssh"}
 
+    def test_an_sshd_that_does_not_start_is_mended_by_the_configuration(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        path = "/etc/ssh/sshd_config.d/50-mach.conf"
+        bare.inside(f"echo 'Nonsense yes' >{path}; systemctl stop ssh.service")
+        file = File(path, "PasswordAuthentication no\n", validate="sshd -t", restarts=("ssh",))
+        wanted = container_of("mach-bare", self.address, configure=Configure(files=(file,)))
+        for expected in (
+            ["bootstrap failed", "configure changed"],
+            ["bootstrap ok", "configure ok"],
+        ):
+            nr = fleet_of(tmp_path, wanted)
+            report = Report("provision", "machines")
+            report.declare("mach-bare", "container", HOST)
+            legs = [Leg("bootstrap", bootstrap_container), Leg("configure", configure_system)]
+            nr.filter(name="mach-bare").run(task=lambda task: walk(task, legs, report))  # noqa: B023
+            nr.close_connections()
+            bootstrap, *rest = report.hosts["mach-bare"].phases
+            ended = [f"{phase['phase']} {phase['status']}" for phase in (bootstrap, *rest)]
+            assert ended == expected, [bootstrap["message"], *(r["message"] for r in rest)]
+            assert ("Bad configuration option: Nonsense" in bootstrap["message"]) is (
+                bootstrap["status"] == "failed"
+            ), bootstrap["message"]
+
     def test_a_new_host_key_found_over_exec_replaces_the_known_one(
         self, bare: LabContainer, tmp_path: Path
     ) -> None:
@@ -260,6 +395,11 @@ class TestMinimalImage:
             nr.close_connections()
             assert {*told(entry)} == expected, entry["message"]
 
+    def test_what_left_the_inventory_leaves_the_network_by_networkd(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        an_address_comes_and_goes(bare, tmp_path, container_of("mach-bare", self.address))
+
     def test_the_network_by_ifupdown(self, bare: LabContainer, tmp_path: Path) -> None:
         bare.inside("apt-get -q update && apt-get -q -y install ifupdown", timeout=120)
         bare.inside(
@@ -277,6 +417,11 @@ class TestMinimalImage:
         nr.close_connections()
         assert entry["status"] == "ok", entry["message"]
 
+    def test_what_left_the_inventory_leaves_the_network_by_ifupdown(
+        self, bare: LabContainer, tmp_path: Path
+    ) -> None:
+        an_address_comes_and_goes(bare, tmp_path, container_of("mach-bare", self.address))
+
 
 @pytest.mark.lab
 def test_the_network_by_netplan(lab: Lab, tmp_path: Path) -> None:
@@ -291,6 +436,14 @@ def test_the_network_by_netplan(lab: Lab, tmp_path: Path) -> None:
         assert entry["steps"][0]["detail"].startswith("by netplan")
         assert "create file /etc/resolv.conf" not in {*told(entry)}
         assert container.inside("stat -c %a /etc/netplan/60-nornir-lxd-fleet.yaml").strip() == "600"
+
+        wanted = container_of("mach-netplan", "192.168.56.234")
+        an_address_comes_and_goes(container, tmp_path, wanted)
+        entry = bootstrapped(tmp_path, replace(wanted, ssh=Ssh(""), attachments={}))
+        assert entry["status"] == "changed", entry["message"]
+        assert told(entry) == ["remove network if-demo"]
+        assert addresses_of(container, "if-demo") == []
+        assert container.inside("ls /etc/netplan").split() == []
 
 
 @pytest.mark.lab
@@ -309,6 +462,21 @@ def test_an_image_with_cloud_init_keeps_its_network(lab: Lab, tmp_path: Path) ->
         assert entry["status"] == "changed", entry["message"]
         assert not {step for step in {*told(entry)} if "network" in step or "resolv" in step}
         assert container.inside("ls /etc/netplan").split() == ["50-cloud-init.yaml"]
+
+
+@pytest.mark.lab
+def test_a_cloud_init_that_hangs_is_told_with_the_end_of_its_log(lab: Lab, tmp_path: Path) -> None:
+    data = "#cloud-config\nbootcmd:\n- [sh, -c, 'echo hangs on purpose; sleep 600']\n"
+    with lab_container(lab, "mach-cloud") as container:
+        container.launch("cloud-init", f'cloud-init.user-data="{data}"')
+        wanted = container_of("mach-cloud", "192.168.56.232", image="cloud-init")
+        wanted = replace(wanted, bootstrap=replace(wanted.bootstrap, deadline=20))
+        started = time.monotonic()
+        entry = bootstrapped(tmp_path, wanted)
+        assert time.monotonic() - started < 30
+        assert entry["status"] == "failed"
+        assert "cloud-init did not end in time" in entry["message"]
+        assert "hangs on purpose" in entry["message"]
 
 
 @pytest.mark.lab

@@ -58,6 +58,35 @@ systemctl is-active cron ssh; dpkg-query -W; id olga
 """
 
 
+DPKG_FRONTEND, APT_LISTS = "/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock"
+#: Says that the lists were fetched a moment ago.
+FETCHED = "/run/nornir-lxd-fleet.fetched"
+#: apt-get as Debian 10 and Ubuntu 18.04 have it: it heeds neither of these two options.
+OLD_APT = r"""
+cat >/usr/local/sbin/apt-get <<'END'
+#!/bin/bash
+kept=()
+for word; do
+    case $word in
+    DPkg::Lock::Timeout=* | APT::Update::Error-Mode=*) word=Of::The::Tests=1 ;;
+    esac
+    kept+=("$word")
+done
+exec /usr/bin/apt-get "${kept[@]}"
+END
+chmod 755 /usr/local/sbin/apt-get
+"""
+
+
+def held(*locks: str) -> str:
+    """Shell text that has a process hold locks for six seconds; one is over when it ends."""
+    hold = (
+        f"import fcntl, time; files = [open(f, 'w') for f in {locks!r}];"
+        " [fcntl.lockf(f, fcntl.LOCK_EX) for f in files]; time.sleep(6)"
+    )
+    return f'setsid -f python3 -c "{hold}" >/dev/null 2>&1 </dev/null; sleep 1'
+
+
 class TestWhole:
     """In this order: one machine, taken from bare to configured, then spoilt piece by piece."""
 
@@ -221,16 +250,48 @@ class TestWhole:
     ) -> None:
         machine.inside("apt-get -q update && cd /run && apt-get -q download ncal")
         machine.inside("dpkg --unpack /run/ncal_*.deb")
-        hold = (
-            "import fcntl, time; files = [open(f, 'w') for f in ('/var/lib/dpkg/lock-frontend',"
-            " '/var/lib/dpkg/lock', '/var/lib/apt/lists/lock')];"
-            " [fcntl.lockf(f, fcntl.LOCK_EX) for f in files]; time.sleep(6)"
-        )
-        machine.inside(f'setsid -f python3 -c "{hold}" >/dev/null 2>&1 </dev/null; sleep 1')
+        machine.inside(held(DPKG_FRONTEND, "/var/lib/dpkg/lock", APT_LISTS))
         entry = machine.converge(Configure(packages={"ncal": "present"}))
         assert entry["status"] == "changed", entry["message"]
         assert entry["seconds"] > 3
         assert machine.inside("dpkg-query -W -f '${db:Status-Status}' ncal") == "installed"
+
+    @pytest.mark.parametrize("apt", ["apt", "old apt"])
+    @pytest.mark.parametrize("lock", [APT_LISTS, DPKG_FRONTEND])
+    def test_one_lock_alone_is_waited_for_whatever_apt_knows_of_it(
+        self, machine: Configured, lock: str, apt: str
+    ) -> None:
+        machine.inside(f"apt-get -q -y purge tree; rm -f {FETCHED}")
+        if apt == "old apt":
+            machine.inside(OLD_APT)
+        machine.inside(held(lock))
+        entry = machine.converge(Configure(packages={"tree": "present"}))
+        machine.inside("rm -f /usr/local/sbin/apt-get")
+        assert entry["status"] == "changed", entry["message"]
+        assert entry["seconds"] > 3
+
+    @pytest.mark.parametrize("apt", ["apt", "old apt"])
+    def test_a_repository_that_cannot_be_fetched_does_not_pass_for_fetched(
+        self, machine: Configured, apt: str
+    ) -> None:
+        away = "http://192.168.56.1:9/"
+        machine.inside(
+            f"rm -f {FETCHED}; apt-get -q -y purge tree;"
+            f"echo 'deb [trusted=yes] {away} away main' >/etc/apt/sources.list.d/away.list"
+        )
+        if apt == "old apt":
+            machine.inside(OLD_APT)
+        entry = machine.converge(Configure(packages={"tree": "present"}))
+        assert entry["status"] == "failed"
+        assert "install package tree" in entry["message"]
+        assert away in entry["message"]
+        machine.inside("rm /etc/apt/sources.list.d/away.list")
+        repository = Repository("away", away, "away", ("main",))
+        entry = machine.converge(Configure(repositories=(repository,)))
+        machine.inside("rm -f /usr/local/sbin/apt-get")
+        assert entry["status"] == "failed"
+        assert "put back as it was" in entry["message"]
+        machine.inside("! ls /etc/apt/sources.list.d/away.sources 2>/dev/null")
 
     def test_a_change_whose_controller_is_gone_is_waited_for(self, machine: Configured) -> None:
         machine.inside(
@@ -420,12 +481,14 @@ class TestWhole:
         armoured = machine.inside(REPOSITORY)
         signed = Repository("mach", "file:/srv/rep", "./", key=armoured)
         wanted = Configure(repositories=(signed,), packages={"mach-hello": "present"})
+        machine.inside(held(APT_LISTS))
         entry = machine.converge(wanted)
         assert told(entry) == [
             "create repository mach",
             "install package mach-hello",
         ]
         assert entry["status"] == "changed", entry["message"]
+        assert entry["seconds"] > 3
         assert machine.converge(wanted)["status"] == "ok"
         other = machine.inside("gpg --homedir /root/other --armor --export; :")
         entry = machine.converge(replace(wanted, repositories=(replace(signed, key=other),)))

@@ -12,9 +12,18 @@ from typing import Any
 
 import pytest
 
+from tasks.bootstrap.plan import plan_bootstrap
+from tasks.facts.machine import read_machine
 from tasks.images.prepared import BASE_NAME, PREPARED
+from tasks.intent.model import Bootstrap
+from tasks.machine.change import Clock, apply_calls
+from tasks.machine.paths import RESOLV_CONF
 from tasks.ownership import IMAGE_PROPERTY
+from tasks.prepared.builder import _clean
+from tasks.transport import instance_shell
 from tests.demo import HOSTS, WEBS, Demo, change, messages, statuses
+from tests.lab import Lab
+from tests.machines import HOST, IMAGES, LabContainer, container_of, fleet_of, lab_container
 
 pytestmark = pytest.mark.lab
 
@@ -169,3 +178,40 @@ def test_what_cannot_be_prepared_is_said_and_the_container_starts_from_the_image
     assert not [name for name in instances(demo, HOSTS[1]) if name.startswith("prepare-")]
     change(prepared, "hosts.yaml", lambda hosts: hosts["web-03"]["data"].pop("bootstrap"))
     assert demo.report(inventory=prepared)["exit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("brought", "foreign", "ours"),
+    [
+        ("ln -s ../run/somewhere/resolv.conf {}", (), False),
+        ("echo 'nameserver 192.168.56.1 # of the image' >{}", (RESOLV_CONF,), False),
+        ("echo 'nameserver 192.168.56.1 # of the image' >{}", (), True),
+        (":", (), True),
+    ],
+)
+def test_what_the_image_resolves_with_is_as_the_image_had_it(
+    cleaned: LabContainer, tmp_path: Path, brought: str, foreign: tuple[str, ...], *, ours: bool
+) -> None:
+    look = f"stat -c '%F %a %N' {RESOLV_CONF}; cat {RESOLV_CONF}; :"
+    cleaned.inside(f"rm -f {RESOLV_CONF}; {brought.format(RESOLV_CONF)}")
+    before = cleaned.inside(look)
+    wanted = container_of(
+        cleaned.name, "192.168.56.236", bootstrap=Bootstrap(packages=()), foreign=foreign
+    )
+    nr = fleet_of(tmp_path, wanted)
+    shell = instance_shell(nr.inventory.hosts[HOST], cleaned.name)
+    facts = read_machine(shell, wanted)
+    apply_calls(shell, "bootstrap", plan_bootstrap(wanted, IMAGES["minimal"], facts), Clock(60))
+    assert (cleaned.inside(look) != before) is ours
+    _clean(shell, wanted, facts, Clock(60))
+    nr.close_connections()
+    assert cleaned.inside(look) == before
+    assert cleaned.inside("ls /etc/systemd/network").split() == []
+
+
+@pytest.fixture(scope="module")
+def cleaned(lab: Lab) -> Iterator[LabContainer]:
+    """A container of the minimal image that is cleaned as often as needed."""
+    with lab_container(lab, "mach-clean") as container:
+        container.launch()
+        yield container

@@ -328,18 +328,20 @@ def test_a_machine_that_no_phase_has_to_do_with_is_skipped_with_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("status", "blocks", "phases"),
+    ("status", "blocks", "passable", "phases"),
     [
-        ("failed", True, ["images failed"]),
-        ("failed", False, ["images failed", "containers ok"]),
-        ("unreachable", False, ["images unreachable"]),
+        ("failed", True, False, ["images failed"]),
+        ("failed", False, False, ["images failed", "containers ok"]),
+        ("failed", True, True, ["images failed", "containers ok"]),
+        ("unreachable", False, False, ["images unreachable"]),
     ],
 )
 def test_a_failure_that_does_not_block_is_booked_and_the_way_goes_on(
-    nornir: Nornir, status: Status, phases: list[str], *, blocks: bool
+    nornir: Nornir, status: Status, phases: list[str], *, blocks: bool, passable: bool
 ) -> None:
     def leg(phase: str, status: Status, *, blocks: bool = True) -> Leg:
-        return Leg(phase, lambda task: result_of(task, entry(phase, status)), blocks=blocks)
+        booked = {**entry(phase, status), "passable": passable}
+        return Leg(phase, lambda task: result_of(task, booked), blocks=blocks)
 
     report = Report("provision", "demo")
     report.declare("one", "lxd")
@@ -347,7 +349,8 @@ def test_a_failure_that_does_not_block_is_booked_and_the_way_goes_on(
     legs = [leg("images", status, blocks=blocks), leg("containers", "ok")]
     nornir.filter(name="one").run(task=lambda task: walk(task, legs, report))
     assert [f"{p['phase']} {p['status']}" for p in report.hosts["one"].phases] == phases
-    assert report.lost("one")
+    assert report.hosts["one"].status == status
+    assert report.lost("one") is not passable
     assert report.lost("one", despite=["images"]) is (status == "unreachable")
 
 

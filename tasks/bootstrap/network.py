@@ -5,14 +5,20 @@ Sources: systemd.network(5), netplan(5), interfaces(5), resolv.conf(5).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_interface
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 
-from tasks.intent.model import Attachment, File
+from tasks.intent.model import Attachment, File, Interface
 from tasks.machine.managed import HEADER
 from tasks.machine.paths import NETPLAN, ifupdown_file, networkd_file
+
+#: In a .network file, and in one of ifupdown's.
+_ADDRESS = re.compile(r"^(?:Address=|\s*address )\s*(\S+)", re.MULTILINE)
 
 
 def network_files(tool: str, attachments: Sequence[Attachment]) -> tuple[File, ...]:
@@ -23,6 +29,51 @@ def network_files(tool: str, attachments: Sequence[Attachment]) -> tuple[File, .
     if tool == "ifupdown":
         return tuple(File(ifupdown_file(a), HEADER + _ifupdown(a)) for a in attachments)
     return tuple(File(networkd_file(a), HEADER + _networkd(a)) for a in attachments)
+
+
+def network_paths(attachments: Sequence[Attachment]) -> frozenset[str]:
+    """Where a file of ours may be that gives one of these its addresses, by whatever tool."""
+    own = (path for a in attachments for path in (networkd_file(a), ifupdown_file(a)))
+    return frozenset([*own, *([NETPLAN] if attachments else ())])
+
+
+def tool_of(path: str) -> str:
+    """The tool that reads a file of ours."""
+    folders = {"/etc/netplan": "netplan", "/etc/network/interfaces.d": "ifupdown"}
+    return folders.get(str(PurePosixPath(path).parent), "networkd")
+
+
+def addresses_in(path: str, text: str) -> dict[str, tuple[Interface, ...]]:
+    """What a file of ours gives to which interface; an interface without any where it has none.
+
+    What somebody else has made of it since is left out where it cannot be understood.
+    """
+    tool = tool_of(path)
+    if tool == "netplan":
+        return _netplan_addresses(text)
+    name = PurePosixPath(path).name
+    interface = name if tool == "ifupdown" else name.removeprefix("10-").removesuffix(".network")
+    found = _ADDRESS.findall(text)
+    return {interface: tuple(address for word in found if (address := _address(word)))}
+
+
+def _netplan_addresses(text: str) -> dict[str, tuple[Interface, ...]]:
+    try:
+        ethernets = yaml.safe_load(text)["network"]["ethernets"]
+        listed = {str(name): list(keys["addresses"]) for name, keys in ethernets.items()}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return {}
+    return {
+        name: tuple(address for word in words if (address := _address(str(word))))
+        for name, words in listed.items()
+    }
+
+
+def _address(word: str) -> Interface | None:
+    try:
+        return ip_interface(word)
+    except ValueError:
+        return None
 
 
 def resolv_conf(attachments: Sequence[Attachment]) -> str:

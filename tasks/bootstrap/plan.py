@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from tasks.actual import MachineFacts
-from tasks.bootstrap.network import network_files, resolv_conf
+from tasks.bootstrap.network import (
+    addresses_in,
+    network_files,
+    network_paths,
+    resolv_conf,
+    tool_of,
+)
 from tasks.intent.model import Attachment, Container, File, Image, Interface, Machine
 from tasks.machine.change import Call, Calls
-from tasks.machine.files import ABSENT, file_step
+from tasks.machine.files import ABSENT, absent_step, file_step
 from tasks.machine.host_name import plan_host_name
 from tasks.machine.keys import key_of, keys_step, not_let_in
 from tasks.machine.paths import (
@@ -31,10 +38,20 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     ``actual`` without anything in it (``over`` is "") plans a container that does not run yet.
     """
     static = [a for a in container.attachments.values() if a.address]
-    ours = image.network_config is None or _has_no_cloud_init(static, actual)
-    steps: list[Step[Calls]] = []
+    given = [path for path in actual.network_files if _is_left_to_us(path, container, actual)]
+    kept = [path for path in given if path in network_paths(static)]
+    ours = image.network_config is None or bool(kept) or _has_no_cloud_init(static, actual)
+    leaving = _leaving(static, given, actual)
+    departed = [path for path in given if path not in kept]
+    without = {interface for path in departed for interface in _given_by(path, actual)}
+    rest = [pair for pair in leaving if pair[0] not in without]
+    steps = [_departed(path, leaving, actual) for path in departed]
     if ours and static:
-        steps += _network(static, actual)
+        steps += _network(static, actual, rest)
+    elif rest:
+        steps.append(_left_over(rest, actual))
+    if steps and leaving:
+        steps[0] = replace(steps[0], write=(_noted(leaving), *steps[0].write))
     steps += _resolver(container, static, actual, ours=ours)
     if actual.over:
         steps += plan_host_name(container, container.name, actual)
@@ -45,6 +62,77 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
         steps += _sshd(actual)
     notes = (*_notes(static, actual, ours=ours), *_not_let_in(container, actual))
     return Plan(tuple(steps), _reason(steps), notes)
+
+
+#: Addresses of ours that their interface shall not have any longer.
+Leaving = Sequence[tuple[str, Interface]]
+
+
+def _is_left_to_us(path: str, container: Container, actual: MachineFacts) -> bool:
+    """Whether a file that we wrote for its network is nobody else's by now."""
+    return is_ours(path, container) and path not in actual.configured
+
+
+def _leaving(
+    static: Sequence[Attachment], given: Sequence[str], actual: MachineFacts
+) -> list[tuple[str, Interface]]:
+    """By the files of ours that there are, and what a run that did not come to its end noted."""
+    wanted = {(a.interface, address) for a in static for address in a.addresses}
+    by_files = (
+        (interface, address)
+        for path in given
+        for interface, addresses in _given_by(path, actual).items()
+        for address in addresses
+        if address in actual.addresses.get(interface, ())
+    )
+    return [pair for pair in dict.fromkeys([*by_files, *actual.leaving]) if pair not in wanted]
+
+
+def _given_by(path: str, actual: MachineFacts) -> Mapping[str, Sequence[Interface]]:
+    return addresses_in(path, actual.files.get(path, ABSENT).text)
+
+
+def _departed(path: str, leaving: Leaving, actual: MachineFacts) -> Step[Calls]:
+    """A file of ours for interfaces that have no static address any more, or are not there."""
+    interfaces = tuple(_given_by(path, actual))
+    removed = absent_step(File(path), actual.files.get(path, ABSENT))
+    return Step(
+        "remove",
+        f"network {', '.join(interfaces) or path}",
+        (Call("remove_network", (tool_of(path), path, *interfaces)),),
+        f"{path} is ours and no longer wanted"
+        + _told_of([pair for pair in leaving if pair[0] in interfaces]),
+        removed.diff if removed else "",
+    )
+
+
+def _left_over(leaving: Leaving, actual: MachineFacts) -> Step[Calls]:
+    """What a run that did not come to its end has noted, and no file has any longer."""
+    interfaces = _interfaces_of(leaving)
+    return Step(
+        "remove",
+        f"network {', '.join(interfaces)}",
+        (Call("reload_network", (actual.network_tool, *interfaces)),),
+        f"an earlier run did not end{_told_of(leaving)}",
+        _diff_of(leaving),
+    )
+
+
+def _noted(leaving: Leaving) -> Call:
+    words = [word for interface, address in leaving for word in (interface, str(address))]
+    return Call("leave_addresses", tuple(words))
+
+
+def _interfaces_of(leaving: Leaving) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(interface for interface, _ in leaving))
+
+
+def _told_of(leaving: Leaving) -> str:
+    return "".join(f", {address} leaves {interface}" for interface, address in leaving)
+
+
+def _diff_of(leaving: Leaving) -> str:
+    return mapping_diff({link: str(address) for link, address in leaving}, {}, "network")
 
 
 def _has_no_cloud_init(static: Sequence[Attachment], actual: MachineFacts) -> bool:
@@ -63,7 +151,7 @@ def _reason(steps: Sequence[Step[Calls]]) -> str:
     return "" if steps else "bootstrapped already"
 
 
-def _network(static: Sequence[Attachment], actual: MachineFacts) -> Steps:
+def _network(static: Sequence[Attachment], actual: MachineFacts, leaving: Leaving) -> Steps:
     interfaces = tuple(a.interface for a in static)
     what = f"network {', '.join(interfaces)}"
     if not actual.network_tool:
@@ -90,7 +178,7 @@ def _network(static: Sequence[Attachment], actual: MachineFacts) -> Steps:
         if (step := _open_file_step(file, actual))
     ]
     missing = [(a.interface, address) for a in static for address in _missing(a, actual)]
-    if not written and not missing:
+    if not written and not missing and not leaving:
         return
     awaited = (
         Call("await_address", (a.interface, str(address)))
@@ -98,16 +186,19 @@ def _network(static: Sequence[Attachment], actual: MachineFacts) -> Steps:
         for address in a.addresses
     )
     yield Step(
-        "update" if any(step.action == "update" for step in written) else "create",
+        "update" if leaving or any(step.action == "update" for step in written) else "create",
         what,
         write=(
             *(call for step in written for call in step.write),
+            *((Call("drop_addresses", _interfaces_of(leaving)),) if leaving else ()),
             Call("apply_network", (actual.network_tool, *interfaces)),
             *awaited,
+            *((Call("see_them_gone", _interfaces_of(leaving)),) if leaving else ()),
         ),
         detail=f"by {actual.network_tool}"
-        + "".join(f", {address} is not on {interface}" for interface, address in missing),
-        diff="\n".join(step.diff for step in written),
+        + "".join(f", {address} is not on {interface}" for interface, address in missing)
+        + _told_of(leaving),
+        diff="\n".join(step.diff for step in written) or _diff_of(leaving),
     )
 
 

@@ -22,6 +22,7 @@ from tasks.facts.machine import (
     read_machine,
     why_not_foreseen,
 )
+from tasks.facts.machine_document import is_whole
 from tasks.intent.model import Container
 from tasks.machine.change import Call, Calls, Clock, apply_calls
 from tasks.outcome import converge, record, result_of
@@ -105,10 +106,12 @@ class _ContainerBootstrap:
         said = apply_calls(shell, "bootstrap", plan, self.clock, last=last)
         if not self.has_ssh:
             return
-        told = [
-            line.partition(" ")[2] for line in said.splitlines() if line.startswith("host_key ")
-        ]
-        self._learn("\n".join(told))
+        if is_whole(said):
+            lines = (line.partition(" ") for line in said.splitlines())
+            key = "".join(value for kind, _, value in lines if kind == "host_key")
+        else:  # an exec loses it now and then: asked once more, which changes nothing
+            key = read_machine(shell, self.container, deadline=self.clock.left).host_key
+        self._learn(key)
 
     def _read(self) -> MachineFacts:
         if not self.has_ssh:

@@ -6,6 +6,7 @@ or not at all.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -14,17 +15,23 @@ from nornir.core.inventory import Host
 from tasks.actual import MachineFacts
 from tasks.errors import DeadlineError, FleetError, UnreachableError
 from tasks.facts.lxd import lxd_facts_of
-from tasks.facts.machine_document import parse_machine
+from tasks.facts.machine_document import is_whole, parse_machine
 from tasks.intent.model import Container, Machine
+from tasks.machine.change import Clock
+from tasks.machine.managed import HEADER
 from tasks.machine.paths import read_packages, read_paths, read_units, secret_paths
 from tasks.onhost import on_host
 from tasks.run import run_of
-from tasks.shell import Shell
+from tasks.shell import Completed, Shell
 from tasks.transport import exec_shell_of, shell_of, ssh_shell_of
+
+logger = logging.getLogger(__name__)
 
 #: Seconds for one read of a machine that is up.
 DEADLINE = 60.0
-#: The script's own exit status where it waited in vain.
+#: Seconds that the machine has to say itself what it waited for in vain.
+_GRACE = 5.0
+#: The script's own exit status where it did.
 _WAITED = 75
 #: And where the machine is of another family.
 _NOT_DEBIAN = 76
@@ -96,15 +103,28 @@ def why_not_foreseen(host: Host) -> str:
 def read_machine(
     shell: Shell, machine: Machine, *, deadline: float = DEADLINE, pings: Sequence[str] = ()
 ) -> MachineFacts:
-    """Read a machine in one exchange; ``pings`` are addresses to try from there."""
-    units = read_units(machine)
+    """Read a machine in one exchange; ``pings`` are addresses to try from there.
+
+    Where it ended well and some of what it said is lost, as LXD 5.0 does to an exec now and then,
+    it is read once more, within the same ``deadline`` (seconds).
+    """
+    clock = Clock(deadline)
+    done = _asked(shell, machine, deadline=deadline, pings=pings)
+    if not is_whole(done.text):
+        logger.info("%s: what it said is lost, it is read once more", machine.name)
+        done = _asked(shell, machine, deadline=clock.left, pings=pings)
+    return parse_machine(machine.name, done.text, units=read_units(machine))
+
+
+def _asked(shell: Shell, machine: Machine, *, deadline: float, pings: Sequence[str]) -> Completed:
     wanted = machine.configure
     asked: dict[str, Sequence[str]] = {
         "wait": (str(int(deadline)),) if isinstance(machine, Container) else (),
+        "network": (HEADER.strip(),) if isinstance(machine, Container) else (),
         "path": read_paths(machine),
         "secret": secret_paths(machine),
         "package": read_packages(machine),
-        "unit": units,
+        "unit": read_units(machine),
         "user": [user.name for user in wanted.users],
         "group": [group.name for group in wanted.groups],
         "sysctl": list(wanted.sysctl),
@@ -116,7 +136,7 @@ def read_machine(
         word for kind, values in asked.items() for value in values for word in (kind, value)
     ]
     try:
-        done = shell.run(on_host("read_machine", *arguments), deadline=deadline)
+        done = shell.run(on_host("read_machine", *arguments), deadline=deadline + _GRACE)
     except DeadlineError as error:
         raise DeadlineError(
             f"reading the machine did not end within its deadline of {deadline:.0f} s",
@@ -133,8 +153,9 @@ def read_machine(
             where=machine.name,
             remedy="declare another image for it, or take it out of the inventory",
         )
-    done.check(machine.name, "reading the machine", "the phase containers makes and starts it")
-    return parse_machine(machine.name, done.text, units=units)
+    return done.check(
+        machine.name, "reading the machine", "the phase containers makes and starts it"
+    )
 
 
 def is_known(host: Host, container: Container) -> bool:

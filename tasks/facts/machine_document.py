@@ -16,15 +16,20 @@ from tasks.errors import CommandError
 from tasks.intent.model import Interface
 
 
+def is_whole(text: str) -> bool:
+    """Whether nothing is missing at the end of what it printed."""
+    return text.splitlines()[-1:] == ["end"]
+
+
 def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts:
     """The facts of the machine ``name``; ``units`` in the order they were asked for; those
     whose restart is pending follow.
 
     Raises :class:`CommandError` where the answer breaks off.
     """
-    lines = [line.partition(" ")[::2] for line in text.splitlines()]
-    if not lines or lines[-1][0] != "end":
+    if not is_whole(text):
         raise CommandError("what the machine said of itself breaks off", where=name)
+    lines = [line.partition(" ")[::2] for line in text.splitlines()]
 
     def all_of(kind: str) -> list[str]:
         return [value for found, value in lines if found == kind]
@@ -57,6 +62,8 @@ def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts
         added_keys=_by_first(words_of("added_key")),
         made_users=tuple(all_of("made_user")),
         made_groups={words[0]: tuple(words[1:]) for words in words_of("made_group")},
+        network_files=tuple(all_of("network_file")),
+        leaving=tuple((link, ip_interface(address)) for link, address in words_of("leaving")),
         users={words[0]: _user(words[1:]) for words in words_of("user")},
         units=_units(all_of("unit"), (*units, *all_of("pending"))),
         pending_restarts=tuple(all_of("pending")),

@@ -12,8 +12,8 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tasks.errors import CommandError, DeadlineError, FleetError
-from tasks.onhost import on_host
+from tasks.errors import CommandError, DeadlineError, FleetError, PassableError
+from tasks.onhost import on_host, script_of
 from tasks.plan import Plan
 from tasks.shell import TAIL_LINES, Shell
 
@@ -21,6 +21,8 @@ from tasks.shell import TAIL_LINES, Shell
 _JOINED = ("install_packages", "remove_packages")
 #: Seconds that the machine has to say itself that the deadline passed, and where.
 _GRACE = 5.0
+#: The scripts' exit status where only that is missing which does not hinder the phases to come.
+_PASSABLE = 77
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ def apply_calls(
 
     ``scripts`` are the on-host scripts whose functions they call; by default the phase's own.
     Returns what the calls printed for the controller. Raises :class:`CommandError` naming the
-    step that failed, with the end of its output, and :class:`DeadlineError`.
+    step that failed, with the end of its output, :class:`PassableError` where that one alone failed
+    and does not stand in the way of the phases to come, and :class:`DeadlineError`.
     """
     steps = [(f"{step.action} {step.object}", step.write) for step in plan.steps]
     script, contents = _assemble(scripts or (phase,), [*steps, ("start service ssh", last)], clock)
@@ -80,22 +83,28 @@ def apply_calls(
         ) from error
     if done.status == 0:
         return done.text
-    raise _failure(shell.where, phase, (done.stderr or done.stdout).decode(errors="replace"))
+    output = (done.stderr or done.stdout).decode(errors="replace")
+    raise _failure(shell.where, phase, output, passable=done.status == _PASSABLE)
 
 
-def _failure(where: str, phase: str, output: str) -> FleetError:
+def _failure(where: str, phase: str, output: str, *, passable: bool) -> FleetError:
     """The step comes first, then what it said; the machine has sent no more than its end."""
     lines = output.strip().splitlines()[-TAIL_LINES:] or ["it said nothing"]
     said = "\n".join([f"{phase} stopped: {lines[0]}", *lines[1:]])
     late = "within the deadline" in lines[0]
-    return (DeadlineError if late else CommandError)(said, where=where)
+    kind = DeadlineError if late else PassableError if passable else CommandError
+    return kind(said, where=where)
 
 
 def _assemble(
     scripts: Sequence[str], steps: Iterable[tuple[str, Calls]], clock: Clock
 ) -> tuple[str, list[bytes]]:
     contents: list[bytes] = []
-    lines = [on_host("change_machine", str(int(clock.left))), *map(on_host, scripts)]
+    lines = [
+        script_of("apt_locks"),
+        on_host("change_machine", str(int(clock.left))),
+        *map(on_host, scripts),
+    ]
     for what, calls in _joined(steps):
         if calls:
             lines.append(f"step {shlex.quote(what)}")

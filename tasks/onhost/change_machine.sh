@@ -1,8 +1,10 @@
 #!/bin/sh
 # The frame of a change to a machine, followed by the calls that make the change: which step it is
-# in, how long it may take, what it said when it failed; files, lines and packages.
+# in, how long it may take, what it said when it failed; files, lines and packages. Follows
+# apt_locks.sh, whose functions it uses.
 # Argument: the seconds that all of it may take. Standard input: a tar of the contents that the
 # calls name. A change that ends before its time, or is killed, is finished by the next run.
+# shellcheck disable=SC2034  # read there
 # shellcheck disable=SC2317,SC2329  # the calls follow
 set -eu
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -12,11 +14,8 @@ HOME=/root
 export PATH LC_ALL DEBIAN_FRONTEND HOME
 
 state=/var/lib/nornir-lxd-fleet
-now() {
-    read -r uptime _ </proc/uptime
-    printf %s "${uptime%.*}"
-}
 end=$(($(now) + $1))
+wait_until=$((end - 5)) # there is time to say who holds the lock
 seconds=$1
 current="the preparation"
 unfinished=
@@ -24,6 +23,7 @@ pended=
 
 work=$(mktemp -d /run/nornir-lxd-fleet.XXXXXX)
 log=$work/log
+said=$log
 finished() {
     status=$?
     trap - EXIT
@@ -211,6 +211,26 @@ remove_file() {
     forget_undo "$1"
 }
 
+# take_back PATH: what was there before us comes back, or nothing; what is there now is kept in
+# taken-back/. Killed anywhere, it can be done again: the backup goes last.
+take_back() {
+    if [ -e "$1" ] && ! cmp -s -- "$1" "$state/backup$1"; then
+        mkdir -p "$state/taken-back${1%/*}"
+        cp -aT -- "$1" "$state/taken-back$1"
+    fi
+    if [ -e "$state/backup$1" ] || [ -L "$state/backup$1" ]; then
+        rm -f -- "$1.nornir"
+        cp -aT -- "$state/backup$1" "$1.nornir"
+        mv -fT -- "$1.nornir" "$1"
+    else
+        rm -f -- "$1"
+    fi
+    forget_undo "$1"
+    forget files "$1"
+    forget configured "$1"
+    rm -f -- "$state/backup$1"
+}
+
 # What a file was stays until its successor is validated, also through a kill in between.
 remember() {
     if [ -e "$state/undo$1" ] || [ -L "$state/undo$1" ] || [ -e "$state/undo$1.absent" ]; then
@@ -227,7 +247,8 @@ remember() {
 
 prove_file() {
     good=no
-    bounded sh -c "$2" && good=yes
+    # the lists that it fetches, say, may be locked; not every apt fails where it cannot fetch them
+    patiently bounded sh -c "$2" && ! some_not_fetched && good=yes
     for path in $1 $with_next; do
         if [ $good = yes ]; then
             forget_undo "$path"
@@ -299,25 +320,24 @@ remove_keys() {
 set_hostname() { hostname "$1"; }
 
 apt() {
-    bounded apt-get -q -y -o "DPkg::Lock::Timeout=$((end - $(now)))" -o Dpkg::Use-Pty=0 \
+    patiently bounded apt-get -q -y -o "DPkg::Lock::Timeout=$(patience)" -o Dpkg::Use-Pty=0 \
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
-        -o APT::Update::Error-Mode=any -o Acquire::Retries=2 -o Acquire::http::Timeout=20 \
-        -o Acquire::https::Timeout=20 "$@"
+        -o Acquire::Retries=2 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 "$@"
 }
 
 # What an interrupted installation left half done comes first; somebody else's that is under
 # way looks just the same, so its lock is waited for.
 prepare_packages() {
     [ ! -e "$work/prepared" ] || return 0
-    while [ -n "$(dpkg --audit)" ] && ! bounded dpkg --configure -a; do
-        grep -q 'lock' "$log" || fail "dpkg --configure -a does not mend what an installation left"
-        : >"$log"
-        sleep 2
-    done
+    if [ -n "$(dpkg --audit)" ]; then
+        patiently bounded dpkg --configure -a ||
+            fail "dpkg --configure -a does not mend what an installation left"
+    fi
     # the lists that a change a moment ago has fetched are still good
     fetched=/run/nornir-lxd-fleet.fetched
     if [ -z "$(find "$fetched" -mmin -5 2>/dev/null)" ]; then
         apt update
+        ! some_not_fetched || fail "not every repository could be fetched"
         : >"$fetched"
     fi
     : >"$work/prepared"

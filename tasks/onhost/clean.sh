@@ -4,16 +4,16 @@
 # shellcheck disable=SC2317,SC2329  # the calls follow
 
 # clean_machine FILE...: of what may not be the same on two machines nothing stays: identity, keys,
-# logs, and the network, whose files are as they were in the image.
+# logs, and the network. Of these files those that we wrote are as they were in the image; what it
+# brought and we did not touch stays.
 clean_machine() {
     if command -v cloud-init >/dev/null; then
         bounded cloud-init clean --logs
     fi
     for path; do
-        rm -f -- "$path"
-        if [ -e "$state/backup$path" ] || [ -L "$state/backup$path" ]; then
-            mv -fT -- "$state/backup$path" "$path"
-        fi
+        case $newline$touched$newline in
+        *"$newline$path$newline"*) take_back "$path" ;;
+        esac
     done
     find "$state" -mindepth 1 -maxdepth 1 ! -name first-upgrade -exec rm -rf {} +
     rm -f /etc/ssh/ssh_host_*_key /etc/ssh/ssh_host_*_key.pub

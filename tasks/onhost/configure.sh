@@ -86,26 +86,6 @@ note_configured() {
     noted="$noted $1 "
 }
 
-# take_back PATH: what was there before us comes back, or nothing; what is there now is kept in
-# taken-back/. Killed anywhere, it can be done again: the backup goes last.
-take_back() {
-    if [ -e "$1" ] && ! cmp -s -- "$1" "$state/backup$1"; then
-        mkdir -p "$state/taken-back${1%/*}"
-        cp -aT -- "$1" "$state/taken-back$1"
-    fi
-    if [ -e "$state/backup$1" ] || [ -L "$state/backup$1" ]; then
-        rm -f -- "$1.nornir"
-        cp -aT -- "$state/backup$1" "$1.nornir"
-        mv -fT -- "$1.nornir" "$1"
-    else
-        rm -f -- "$1"
-    fi
-    forget_undo "$1"
-    forget files "$1"
-    forget configured "$1"
-    rm -f -- "$state/backup$1"
-}
-
 # revoke PATH: a file of ours that gave a right goes at once, and for good.
 revoke() {
     rm -f -- "$1"

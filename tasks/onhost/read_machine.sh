@@ -1,7 +1,8 @@
 #!/bin/sh
 # Reads what bootstrap, configure and prove need to know of a machine, from inside: one fact in a
 # line, its kind first, free text as base64. Nothing is changed, nothing stays behind.
-# Arguments, in pairs: wait SECONDS (until the system is up), path FILE, secret FILE (whose content
+# Arguments, in pairs: wait SECONDS (until the system is up), network HEADER (the first line of the
+# files of ours that give it its network), path FILE, secret FILE (whose content
 # stays there), package NAME, unit NAME, user NAME, group NAME, sysctl KEY, zone NAME, locale NAME, ping ADDRESS.
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -92,6 +93,21 @@ read_network() {
     ip -o addr show | sed 's/^/address /'
     ip -4 route show default | sed 's/^/route /'
     ip -6 route show default | sed 's/^/route /'
+}
+
+# find_network_files HEADER: whatever interface they are for, and what is under way with them.
+find_network_files() {
+    for path in /etc/systemd/network/10-*.network /etc/network/interfaces.d/* \
+        /etc/netplan/60-nornir-lxd-fleet.yaml; do
+        [ -f "$path" ] && [ ! -L "$path" ] || continue
+        read -r first <"$path" && [ "$first" = "$1" ] || continue
+        echo "network_file $path"
+        case "$paths " in
+        *" $path "*) ;;
+        *) paths="$paths $path" ;;
+        esac
+    done
+    [ ! -e "$state/leaving" ] || sed 's/^/leaving /' "$state/leaving"
 }
 
 # read_files PATH...: in a few processes, however many there are. A link is not followed: whoever
@@ -234,6 +250,7 @@ packages=
 units=
 pings=
 paths=
+header=
 secrets=
 users=
 system=
@@ -244,6 +261,7 @@ for word; do
     fi
     case $kind in
     wait) patience=$word ;;
+    network) header=$word ;;
     path) paths="$paths $word" ;;
     secret) secrets="$secrets $word" ;;
     package) packages="$packages $word" ;;
@@ -290,6 +308,7 @@ if [ -e "$state/configured" ]; then
     done <"$state/configured"
 fi
 read_locale
+[ -z "$header" ] || find_network_files "$header"
 
 # From here on nothing is a pattern: a path may look like one.
 set -f

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Upgrades the packages of a Debian or Ubuntu machine: refresh the lists, upgrade, autoremove,
 # autoclean. Prints the installed packages before and after it, what went wrong on standard error.
+# Follows apt_locks.sh, whose functions it uses.
 # Arguments: the mode, how many seconds to wait for the locks of dpkg and apt, what to upgrade, and
 # the names of packages that stay as they are (apt_preferences(5)).
 # Ends with the line "# end".
@@ -9,6 +10,7 @@
 # a process still runs what was replaced, and prints their names.
 # What to upgrade: "upgrade" (nothing is removed for it), "dist-upgrade", or "security": what is
 # installed only to versions of an archive whose name ends in -security, as Debian's and Ubuntu's.
+# shellcheck disable=SC2034  # read there
 set -u
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
@@ -16,7 +18,7 @@ DEBIAN_FRONTEND=noninteractive
 export PATH LC_ALL DEBIAN_FRONTEND
 
 mode=$1
-wait_until=$(($(date +%s) + $2))
+wait_until=$(($(now) + $2))
 what=$3
 shift 3
 
@@ -45,20 +47,8 @@ installed() {
         awk '$1 !~ /^.[nc]/ { print $2, $3 }'
 }
 
-# Runs a command, again every second while another process holds a lock, until the time is over:
-# dpkg and the lock on apt's lists know no time-out. Standard input is not theirs to read.
-patiently() {
-    until "$@" </dev/null >"$said" 2>&1; do
-        grep -qE 'could not get lock|(was|is) locked by' -i "$said" || return 1
-        [ "$(date +%s)" -lt "$wait_until" ] || return 1
-        sleep 1
-    done
-}
-
 apt() {
-    left=$((wait_until - $(date +%s)))
-    [ "$left" -ge 0 ] || left=0
-    patiently apt-get -q -y -o "DPkg::Lock::Timeout=$left" -o "Dir::Etc::preferences=$preferences" \
+    patiently apt-get -q -y -o "DPkg::Lock::Timeout=$(patience)" -o "Dir::Etc::preferences=$preferences" \
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold \
         -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o Acquire::Retries=1 "$@" ||
         fail "apt-get $1"
@@ -81,10 +71,7 @@ as_wanted() {
 
 refresh() {
     apt update
-    # An index that cannot be fetched is only a warning to apt, which goes on with the old one.
-    if grep -qE '^(W: Failed to fetch|W: Some index files|E:)' "$said"; then
-        fail "apt-get update"
-    fi
+    ! some_not_fetched || fail "apt-get update"
 }
 
 # Pins what would be upgraded from elsewhere to what is installed, or to a version that is for

@@ -11,7 +11,7 @@ from nornir.core.inventory import Host
 
 from tasks.errors import CommandError
 from tasks.intent.maintenance import Maintenance
-from tasks.onhost import on_host
+from tasks.onhost import on_host, script_of
 from tasks.plan import Plan, Step
 from tasks.shell import Completed
 from tasks.transport import shell_of
@@ -138,7 +138,9 @@ def _see_it_is_whole(host: Host, done: Completed) -> None:
 
 def _apt(host: Host, mode: Mode, rules: Maintenance) -> Completed:
     wait = str(int(rules.deadline * LOCK_SHARE))
-    script = on_host("upgrade", mode, wait, rules.upgrade.kind, *rules.upgrade.hold)
+    script = script_of("apt_locks") + on_host(
+        "upgrade", mode, wait, rules.upgrade.kind, *rules.upgrade.hold
+    )
     return shell_of(host).run(script, deadline=rules.deadline)
 
 
