@@ -4,10 +4,10 @@ Open a fleet with :func:`open_fleet`, then run any of the tasks with Nornir, or 
 :func:`provision`.
 """
 
-from tasks.bootstrap import bootstrap_container, bootstrap_host
+from tasks.bootstrap.task import bootstrap_container, bootstrap_host
 from tasks.bridges.task import configure_bridges
 from tasks.check import check_host
-from tasks.configure import configure_system
+from tasks.configure.task import configure_system
 from tasks.containers import raise_containers
 from tasks.controllers.task import identify_controller
 from tasks.controllers.trust import trust_controllers
@@ -15,21 +15,17 @@ from tasks.facts.host import gather_facts
 from tasks.fleet import open_fleet
 from tasks.images import sync_images
 from tasks.lxd_server.task import setup_lxd
-from tasks.maintenance import (
-    back_up_container,
-    check_health,
-    find_drift,
-    maintain,
-    place_on,
-    prune_snapshots,
-    reboot_machine,
-    refresh_images,
-    renew_certificates,
-    restore_container,
-    take_snapshot,
-    upgrade_packages,
-)
-from tasks.picture import fleet_picture
+from tasks.maintenance.backups.task import back_up_container
+from tasks.maintenance.certificates.task import renew_certificates
+from tasks.maintenance.drift import find_drift
+from tasks.maintenance.health import check_health
+from tasks.maintenance.images import refresh_images
+from tasks.maintenance.maintain import maintain
+from tasks.maintenance.reboot import reboot_machine
+from tasks.maintenance.restore.task import place_on, restore_container
+from tasks.maintenance.snapshots import prune_snapshots, take_snapshot
+from tasks.maintenance.upgrade.task import upgrade_packages
+from tasks.picture.drawing import fleet_picture
 from tasks.prepared import prepare_images
 from tasks.profiles import compare_profiles, sync_profiles
 from tasks.prove import prove_machine

@@ -24,9 +24,9 @@ from tasks.fleet import open_fleet
 from tasks.intent.cron import maintain_words
 from tasks.intent.secret import hide
 from tasks.log import log_to
-from tasks.maintenance import maintain, place_on
 from tasks.maintenance.jobs import JOBS, chosen
-from tasks.maintenance.restore.task import RESTORE
+from tasks.maintenance.maintain import maintain
+from tasks.maintenance.restore.task import RESTORE, place_on
 from tasks.options import (
     INSTALL_CRON,
     install_options,
@@ -34,7 +34,7 @@ from tasks.options import (
     provision_options,
     status_options,
 )
-from tasks.picture import fleet_picture
+from tasks.picture.drawing import fleet_picture
 from tasks.provision import provision
 from tasks.report import (
     EXIT_FAILED,
@@ -57,7 +57,7 @@ from tasks.schedule import (
     remove_schedule,
 )
 from tasks.state import default_state_folder
-from tasks.status import status
+from tasks.status.read import status
 from tasks.terminal.nested import show_nested
 from tasks.terminal.present import present, show_plan
 from tasks.terminal.progress import Progress

@@ -16,10 +16,10 @@ from typing import Any
 from nornir.core import Nornir
 from nornir.core.task import Result, Task
 
-from tasks.bootstrap import bootstrap_container, bootstrap_host
+from tasks.bootstrap.task import bootstrap_container, bootstrap_host
 from tasks.bridges.task import configure_bridges
 from tasks.check import see_that_it_can_be_managed
-from tasks.configure import configure_system
+from tasks.configure.task import configure_system
 from tasks.containers import raise_containers
 from tasks.controllers.known import has_controllers
 from tasks.controllers.task import identify_controller, look_at_controller

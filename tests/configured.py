@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tasks.bootstrap import bootstrap_container
-from tasks.configure import configure_system
+from tasks.bootstrap.task import bootstrap_container
+from tasks.configure.task import configure_system
 from tasks.intent.model import Configure
 from tasks.onhost import on_host, script_of
 from tests.machines import LabContainer, container_of, execs, fleet_of, run_on

@@ -16,7 +16,6 @@ from tasks.containers.remembered import RESTORED
 from tasks.errors import FleetError, UsageError
 from tasks.intent.maintenance import Retention
 from tasks.intent.model import Bridge, Container, LxdHost, Ssh
-from tasks.maintenance import place_on
 from tasks.maintenance.backups.kept import Stored, parse_stored
 from tasks.maintenance.backups.plan import plan_backup
 from tasks.maintenance.backups.promises import promised_room
@@ -40,6 +39,7 @@ from tasks.maintenance.disks import disks_left_out
 from tasks.maintenance.moments import made_at, moment_name
 from tasks.maintenance.restore.marks import half_name, halves_of, with_own_volumes
 from tasks.maintenance.restore.plan import plan_restore, see_that_it_can_be
+from tasks.maintenance.restore.task import place_on
 from tasks.run import run_of
 from tests.machines import container_of, fleet_of, host_of
 

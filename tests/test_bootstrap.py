@@ -14,7 +14,6 @@ import pytest
 import yaml
 
 from tasks.actual import MachineFacts, UnitFacts
-from tasks.bootstrap import bootstrap_container, bootstrap_host
 from tasks.bootstrap.network import (
     addresses_in,
     network_files,
@@ -23,7 +22,8 @@ from tasks.bootstrap.network import (
     tool_of,
 )
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
-from tasks.configure import configure_system
+from tasks.bootstrap.task import bootstrap_container, bootstrap_host
+from tasks.configure.task import configure_system
 from tasks.intent.model import (
     Attachment,
     Bootstrap,

@@ -28,7 +28,7 @@ from tasks.intent.values import ListOf, Table
 from tasks.lxd_server.trust import TrustedClient, departed_certificates
 from tasks.lxd_server.writes import OnHost
 from tasks.machine.paths import ROOT_KEYS
-from tasks.maintenance import JOBS
+from tasks.maintenance.jobs import JOBS
 from tasks.ownership import trust_line
 from tasks.run import run_of
 from tests.demo import Demo, change

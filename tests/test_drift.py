@@ -15,8 +15,7 @@ from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import UnreachableError
 from tasks.intent.maintenance import Maintenance
 from tasks.intent.windows import Calendar, Freeze
-from tasks.maintenance import find_drift
-from tasks.maintenance.drift import FEW, summary_of
+from tasks.maintenance.drift import FEW, find_drift, summary_of
 from tasks.maintenance.jobs import JOBS, Job
 from tasks.maintenance.maintain import maintain
 from tasks.outcome import Status, record

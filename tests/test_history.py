@@ -18,9 +18,9 @@ from tasks.plan import Plan, Step
 from tasks.report import Report, as_json
 from tasks.run import run_of
 from tasks.state import KEPT_REPORTS, StateFolder
-from tasks.status import status
 from tasks.status.history import SHOWN, History, past_run, read_history
 from tasks.status.history_view import changes_of, runs_of
+from tasks.status.read import status
 from tasks.status.report import StatusReport
 from tasks.status.view import as_plain, show_status
 

@@ -11,8 +11,8 @@ import pytest
 from nornir.core import Nornir
 
 from tasks.actual import HostFacts, LxdFacts, MachineFacts
-from tasks.bootstrap import bootstrap_container
-from tasks.configure import configure_system
+from tasks.bootstrap.task import bootstrap_container
+from tasks.configure.task import configure_system
 from tasks.intent.model import Attachment, Configure, Container, Ssh
 from tasks.run import run_of
 from tasks.shell import Shell

@@ -11,7 +11,7 @@ from tasks import gather_facts
 from tasks.images import sync_images
 from tasks.images.copying import copy_image
 from tasks.intent.model import Container, Image, Profile
-from tasks.maintenance import refresh_images
+from tasks.maintenance.images import refresh_images
 from tasks.outcome import Record
 from tests.image_files import fingerprint_of, serve_image, simplestreams_server, tiny_image
 from tests.object_fleet import FIRST, HOSTS, SECOND, Fleet, ObjectFleet

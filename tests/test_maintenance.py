@@ -19,13 +19,13 @@ from tasks.actual import HostFacts, LxdFacts
 from tasks.errors import DeadlineError, UnreachableError, UsageError
 from tasks.intent.maintenance import Maintenance, Upgrade
 from tasks.intent.model import Container, Ssh
-from tasks.maintenance import upgrade_packages
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.maintain import maintain
 from tasks.maintenance.runner import TurnRunner
 from tasks.maintenance.turns import LXD_HOSTS, Turn, next_turns, turns_of
 from tasks.maintenance.upgrade import packages, task
 from tasks.maintenance.upgrade.packages import happened, simulated
+from tasks.maintenance.upgrade.task import upgrade_packages
 from tasks.maintenance.workable import why_not
 from tasks.outcome import record
 from tasks.run import run_of

@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 from nornir.core import Nornir
 
-from tasks.bootstrap import bootstrap_container
+from tasks.bootstrap.task import bootstrap_container
 from tasks.intent.health import PortCheck, ServiceCheck
 from tasks.intent.maintenance import Maintenance, Upgrade
 from tasks.intent.model import Bootstrap, Container
-from tasks.maintenance import check_health, maintain, upgrade_packages
+from tasks.maintenance.health import check_health
+from tasks.maintenance.maintain import maintain
+from tasks.maintenance.upgrade.task import upgrade_packages
 from tasks.outcome import Record
 from tasks.report import Report
 from tasks.run import run_of

@@ -18,7 +18,7 @@ from tasks.ownership import CREATED_KEY
 from tasks.profiles import compare_profiles, sync_profiles
 from tasks.profiles.reach import INSTANCE_ID
 from tasks.provision import provision
-from tasks.status import status
+from tasks.status.read import status
 from tasks.status.view import as_plain
 from tests.object_fleet import (
     FIRST,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.actual import MachineFacts, UnitFacts
-from tasks.bootstrap import bootstrap_container
+from tasks.bootstrap.task import bootstrap_container
 from tasks.intent.model import Attachment, Configure, Container, Intent, LxdHost, Service, Ssh
 from tasks.prove import Target, not_as_declared, prove_machine, targets_of, unanswered
 from tests.lab import Lab

@@ -14,7 +14,7 @@ from tasks.actual import HostFacts, LxdFacts
 from tasks.containers.remembered import remembering
 from tasks.errors import CommandError, FleetError
 from tasks.intent.model import Intent
-from tasks.maintenance import reboot, reboot_machine
+from tasks.maintenance import reboot
 from tasks.maintenance.boot import (
     DRAINED,
     Boot,
@@ -24,6 +24,7 @@ from tasks.maintenance.boot import (
     plan_reboot,
     starts_with_host,
 )
+from tasks.maintenance.reboot import reboot_machine
 from tasks.maintenance.upgrade.stage import UPGRADING
 from tasks.onhost import on_host
 from tasks.run import run_of

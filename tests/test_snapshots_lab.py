@@ -14,8 +14,8 @@ from tasks.containers import raise_containers
 from tasks.images import sync_images
 from tasks.intent.maintenance import Maintenance, Retention
 from tasks.intent.model import Container
-from tasks.maintenance import prune_snapshots, take_snapshot
 from tasks.maintenance.moments import taken_at
+from tasks.maintenance.snapshots import prune_snapshots, take_snapshot
 from tasks.outcome import Record
 from tests.object_fleet import FIRST, ObjectFleet, lab_container, lab_image
 

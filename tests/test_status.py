@@ -18,8 +18,8 @@ from tasks.command import status_command
 from tasks.intent.model import Intent
 from tasks.load import load_intent
 from tasks.ownership import marked
-from tasks.picture import fleet_picture
 from tasks.picture.canvas import width_of
+from tasks.picture.drawing import fleet_picture
 from tasks.profiles import compare_across
 from tasks.run import run_of
 from tasks.status.compare import host_status

@@ -18,7 +18,7 @@ from nornir.core.plugins.connections import ConnectionPluginRegister
 
 from tasks import transport
 from tasks.certificate import ClientCertificate
-from tasks.configure import configure_system
+from tasks.configure.task import configure_system
 from tasks.errors import (
     DeadlineError,
     HostKeyError,

@@ -25,7 +25,7 @@ _RETENTION = Table(
 )
 _COMMAND = Table({"run": LINE, "seconds": SECONDS})
 
-#: What cron may have ``maintain`` do, as :data:`tasks.maintenance.JOBS` has it.
+#: What cron may have ``maintain`` do, as :data:`tasks.maintenance.jobs.JOBS` has it.
 JOBS = (
     "snapshot",
     "backup",

@@ -69,7 +69,7 @@ def maintain(
 
     Arguments:
         nr: from ``open_fleet``, whose ``limit`` and ``dry_run`` hold here.
-        jobs: names out of ``tasks.maintenance.JOBS``; the regular ones when empty.
+        jobs: names out of ``tasks.maintenance.jobs.JOBS``; the regular ones when empty.
         options: by job, what its task is given besides.
         now: change machines outside their windows and in freezes as well.
         workers: machines at work at once, at most.
