@@ -48,7 +48,8 @@ class HostReport:
 
     ``phases`` are records of :func:`tasks.outcome.record`; ``exchanges`` counts SSH execs, API
     requests and their bytes (see :class:`tasks.run.Run`), ``edges`` holds what came of an LXD
-    host's remotes by peer (see :func:`tasks.remotes.edges.prove_edges`); None where nothing was counted.
+    host's remotes by peer (see :func:`tasks.remotes.edges.prove_edges`); None where nothing was
+    counted.
     """
 
     name: str

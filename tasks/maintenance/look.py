@@ -35,7 +35,7 @@ AT_ONCE = 8
 
 
 def look_at(host: Host) -> Record:
-    """The record of phase ``health`` of a machine; see :func:`tasks.maintenance.health.check_health`."""
+    """The record of the phase of a machine; see :func:`tasks.maintenance.health.check_health`."""
     run = run_of(host)
     with Attempt(PHASE) as attempt:
         machine = run.intent.machine(host.name)
