@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,16 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import LxdFacts
 from tasks.apply import apply_all
-from tasks.errors import DeadlineError, FleetError, LxdError
+from tasks.errors import (
+    DeadlineError,
+    FleetError,
+    LxdError,
+    LxdStalledError,
+    UnreachableError,
+)
 from tasks.facts.lxd import lxd_facts_of
 from tasks.fingerprint import image_fingerprint
-from tasks.images.copying import DEADLINE, copy_image
+from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.images.prepared import prepared_aliases
 from tasks.intent.model import Image
@@ -29,6 +36,8 @@ if TYPE_CHECKING:
     from tasks.lxd_api.api import LxdApi
 
 PHASE = "images"
+#: What LXD says where its own disk is full, which another host's need not be.
+NO_ROOM = "no space left on device"
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +51,8 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
 
     The Result holds the record of :func:`tasks.outcome.record`. An alias that points elsewhere is
     moved, and the image that it pointed to stays. Of a server one host downloads, the others of
-    the run wait for it and copy; where a copy fails, a host downloads itself.
+    the run wait for it and copy; where a copy fails, a host downloads itself. What does not come
+    from its server, or makes no progress for ``STALL`` seconds, no host of the run tries again.
     """
     run = run_of(task)
     host = run.intent.lxd_hosts[task.host.name]
@@ -148,7 +158,39 @@ def _fetch(host: Host, write: ImageWrite, image: Image) -> None:
             else:
                 api_of(host).point_alias(image.name, fingerprint)
                 return
-        run.fetched[image.name] = (host.name, _download(api_of(host), host.name, image))
+        with asking_server(host, image):
+            run.fetched[image.name] = (host.name, _download(api_of(host), host.name, image))
+
+
+@contextmanager
+def asking_server(host: Host, image: Image) -> Iterator[None]:
+    """While an LXD host asks an image's server: what does not come is not asked for again in this
+    run. The caller holds ``run.fetching``. Raises :class:`LxdError` naming the server."""
+    run = run_of(host)
+    for known in (image.name, str(image.server)):
+        if known in run.not_fetched:
+            raise _not_fetched(host, image, run.not_fetched[known])
+    try:
+        yield
+    except UnreachableError:
+        raise  # of the host itself
+    except (LxdError, DeadlineError) as error:
+        if NO_ROOM not in error.what:
+            why = f"{error.what} (asked by {host.name}, and not again in this run)"
+            run.not_fetched[image.name] = why
+            if isinstance(error, LxdStalledError) and not error.began:
+                run.not_fetched[str(image.server)] = why
+        raise _not_fetched(host, image, error.what, error.remedy) from error
+
+
+def _not_fetched(host: Host, image: Image, why: str, remedy: str = "") -> LxdError:
+    also = f"; {remedy}" if remedy else ""
+    return LxdError(
+        f"it cannot be fetched from {image.server}: {why}",
+        where=host.name,
+        remedy="look whether the host reaches the image server and the server has that alias"
+        + also,
+    )
 
 
 def _download(api: LxdApi, host: str, image: Image) -> str:
@@ -164,13 +206,7 @@ def _download(api: LxdApi, host: str, image: Image) -> str:
         "auto_update": True,
         "properties": image_mark(host),
     }
-    try:
-        fingerprint = str(api.post("/1.0/images", body, deadline=DEADLINE)["fingerprint"])
-    except LxdError as error:
-        raise LxdError(
-            f"it cannot be fetched from {image.server}: {error.what}",
-            where=host,
-            remedy="look whether the host reaches the image server and the server has that alias",
-        ) from error
+    answer = api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
+    fingerprint = str(answer["fingerprint"])
     api.point_alias(image.name, fingerprint, description=alias_mark(host))
     return fingerprint

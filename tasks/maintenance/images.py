@@ -8,9 +8,9 @@ from dataclasses import replace
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from tasks.errors import FleetError, LxdError, UnchangedError
+from tasks.errors import FleetError, LxdError, LxdStalledError, UnchangedError
 from tasks.facts.lxd import lxd_facts_of
-from tasks.images.copying import DEADLINE, copy_image
+from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite
 from tasks.images.prepared import prepared_aliases
 from tasks.images.sync import others_of, write_image
@@ -132,17 +132,21 @@ def _asked(host: Host, image: Image, source: str) -> str:
 
 def _ask(host: Host, image: Image, fingerprint: str) -> str:
     """Have LXD on a host ask the server of an image; the fingerprint that it has then."""
-    api = api_of(host)
+    run, api = run_of(host), api_of(host)
+    if image.name in run.not_fetched:
+        raise LxdError(run.not_fetched[image.name], where=host.name)
     path = f"/1.0/images/aliases/{image.name}"
-    document = run_of(host).facts[host.name].lxd.images[fingerprint]
+    document = run.facts[host.name].lxd.images[fingerprint]
     if image_created_by_us(document, host.name):  # whose mark LXD drops with the properties
         mark = alias_mark(host.name)
         if mark not in [alias.get("description") for alias in document.get("aliases") or []]:
             api.point_alias(image.name, fingerprint, description=mark)
     try:
         now = str(api.get(path)[0]["target"])
-        answer = api.post(f"/1.0/images/{now}/refresh", {}, deadline=DEADLINE)
+        answer = api.post(f"/1.0/images/{now}/refresh", {}, deadline=DEADLINE, stall=STALL)
     except LxdError as error:
         error.what = f"image {image.name} cannot be refreshed: {error.what}"
+        if isinstance(error, LxdStalledError):
+            run.not_fetched[image.name] = error.what
         raise
     return str(api.get(path)[0]["target"]) if (answer or {}).get("refreshed") else now
