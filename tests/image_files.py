@@ -57,7 +57,7 @@ def simplestreams_server(
     asked: list[str] | None = None,
     pace: Callable[[int], None] = lambda sent: None,
 ) -> Iterator[str]:
-    """A server of one image, ``obj/1``, on the lab's gateway.
+    """A server of one image, ``obj/1`` and ``obj/one``, on the lab's gateway.
 
     ``asked`` gets what is fetched; ``pace`` is called between the chunks of a root file system,
     with the bytes of it that are sent.
@@ -90,7 +90,7 @@ def serve_image(folder: Path, image: Image, version: str = "20260101_0000") -> N
     }
     items[image.metadata.name]["combined_rootxz_sha256"] = fingerprint_of(image)
     product = {
-        "aliases": "obj/1",
+        "aliases": "obj/1,obj/one",
         "arch": "amd64",
         "os": "Obj",
         "release": "1",

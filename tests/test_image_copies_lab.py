@@ -126,6 +126,53 @@ def test_where_the_copy_fails_a_host_downloads_itself(objects: ObjectFleet, tmp_
         assert len([path for path in asked if path.endswith("rootfs.tar.xz")]) == 2
 
 
+@pytest.mark.lab
+def test_another_source_is_fetched_from_and_what_came_before_stays(
+    objects: ObjectFleet, tmp_path: Path
+) -> None:
+    old, new = (tiny_image(tmp_path / name, name) for name in ("old", "new"))
+    asked: list[str] = []
+    with (
+        simplestreams_server(tmp_path / "old", old, asked) as before,
+        simplestreams_server(tmp_path / "new", new, asked) as after,
+    ):
+        for server, alias, image in (
+            (before, "obj/1", old),
+            (before, "obj/one", old),  # another name of the same image
+            (after, "obj/one", new),
+        ):
+            fleet = objects.open(Image("obj-streamed", server=server, alias=alias))
+            fleet.nr.run(task=gather_facts)
+            dry = {host: fleet.do(sync_images, host, dry_run=True).result for host in HOSTS}
+            done = sync_all(fleet)
+            for host in HOSTS:
+                assert [step["action"] for step in dry[host]["steps"]] == [done[host].split()[0]]
+                assert (
+                    f"{alias} from {server}, once for all hosts"
+                    in dry[host]["diff"] + (dry[host]["steps"][0]["detail"])
+                )
+                assert target(objects, host, "obj-streamed") == fingerprint_of(image)
+            again = sync_all(fleet)
+            assert again == {FIRST: "", SECOND: ""}
+            fleet.close()
+        roots = [path for path in asked if path.endswith("rootfs.tar.xz")]
+        assert len(roots) == 2, asked
+        for host in HOSTS:
+            kept = objects.query(host, f"/1.0/images/{fingerprint_of(old)}")
+            assert (kept["aliases"], kept["properties"][IMAGE_PROPERTY]) == ([], host)
+        back = objects.open(Image("obj-streamed", server=before, alias="obj/1"))
+        back.nr.run(task=gather_facts)
+        for host in HOSTS:  # with leave to delete what the alias moves from
+            moved = back.do(sync_images, host, prune=True).result
+            assert moved["status"] == "changed", moved["message"]
+            assert target(objects, host, "obj-streamed") == fingerprint_of(old)
+        back.close()
+        shown = [objects.query(host, "/1.0/images?recursion=1") for host in HOSTS]
+        assert [any(d["fingerprint"] == fingerprint_of(new) for d in each) for each in shown] == [
+            False, False,
+        ]  # fmt: skip
+
+
 def failures(fleet: Fleet) -> dict[str, str]:
     """Sync both hosts at once, which fails; host -> what its record says."""
     fleet.nr.run(task=gather_facts)

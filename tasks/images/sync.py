@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -25,10 +25,12 @@ from tasks.fingerprint import image_fingerprint
 from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.images.prepared import prepared_aliases
+from tasks.images.source import source_mark
+from tasks.images.targets import targets_of
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
-from tasks.ownership import alias_mark, image_mark
+from tasks.ownership import image_created_by_us, image_mark
 from tasks.plan import Plan, Step
 from tasks.run import Run, run_of
 
@@ -115,13 +117,39 @@ def write_image(host: Host, step: Step[ImageWrite]) -> None:
     """Carry out one step on an LXD host. Raises :class:`FleetError` where it fails."""
     write, api = step.write, api_of(host)
     if write.image is None:
-        api.delete(f"/1.0/images/{write.fingerprint}")
+        _delete(host, write.fingerprint)
     elif write.method == "alias":
-        api.point_alias(write.alias, write.fingerprint)
+        description = source_mark(host.name, write.image)
+        api.point_alias(write.alias, write.fingerprint, description=description)
     elif write.method == "fetch":
+        _keep_mark(host, write.image)
         _fetch(host, write, write.image)
     else:
         _upload(api, host.name, write.image)
+
+
+def _delete(host: Host, fingerprint: str) -> None:
+    """Delete an image, unless a declared alias points at it after all: what a server has under
+    another name may be the same."""
+    path, api = f"/1.0/images/{fingerprint}", api_of(host)
+    declared = run_of(host).intent.lxd_hosts[host.name].images
+    names = [alias["name"] for alias in api.get(path)[0].get("aliases") or []]
+    if not set(names).intersection(declared):
+        api.delete(path)
+
+
+def _keep_mark(host: Host, image: Image) -> None:
+    """Of what the alias is about to leave: where LXD itself brought a newer version, which drops
+    the properties, only the alias says that it is ours."""
+    facts = run_of(host).facts[host.name].lxd
+    target = targets_of(facts).get(image.name)
+    if target and image_created_by_us(facts.images[target], host.name):
+        mark = image_mark(host.name)
+
+        def change(now: dict[str, Any]) -> dict[str, Any]:
+            return {**now, "properties": {**(now.get("properties") or {}), **mark}}
+
+        api_of(host).update(f"/1.0/images/{target}", change)
 
 
 def _upload(api: LxdApi, host: str, image: Image) -> None:
@@ -156,7 +184,8 @@ def _fetch(host: Host, write: ImageWrite, image: Image) -> None:
                     raise
                 logger.warning("%s: image %s: %s", host.name, image.name, error)
             else:
-                api_of(host).point_alias(image.name, fingerprint)
+                description = source_mark(host.name, image)
+                api_of(host).point_alias(image.name, fingerprint, description=description)
                 return
         with asking_server(host, image):
             run.fetched[image.name] = (host.name, _download(api_of(host), host.name, image))
@@ -208,5 +237,5 @@ def _download(api: LxdApi, host: str, image: Image) -> str:
     }
     answer = api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
     fingerprint = str(answer["fingerprint"])
-    api.point_alias(image.name, fingerprint, description=alias_mark(host))
+    api.point_alias(image.name, fingerprint, description=source_mark(host, image))
     return fingerprint
