@@ -82,6 +82,17 @@ class LxdError(FleetError):
     """LXD refused or failed a request."""
 
 
+class LxdStalledError(LxdError):
+    """What LXD had begun made no progress any more, and was given up.
+
+    ``began`` says whether there had been any progress before.
+    """
+
+    def __init__(self, what: str, *, where: str = "", remedy: str = "", began: bool) -> None:
+        self.began = began
+        super().__init__(what, where=where, remedy=remedy)
+
+
 class LxdUnreachableError(LxdError, UnreachableError):
     """The LXD API does not answer."""
 

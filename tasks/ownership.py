@@ -25,6 +25,8 @@ BUILDER_KEY = f"{CREATED_KEY}.builder"
 IMAGE_PROPERTY = "nornir-lxd-fleet"
 #: How the names begin under which LXD servers trust controllers: this, then the machine's name.
 CONTROLLER = "nornir-lxd-fleet@"
+#: What ends the mark in an alias's description, where more follows.
+MARK_ENDS = ", "
 
 
 def trust_line(name: str, fingerprint: str | None) -> str:
@@ -43,7 +45,8 @@ def image_created_by_us(image: Json, host: str) -> bool:
     if (image.get("properties") or {}).get(IMAGE_PROPERTY) == host:
         return True
     mark = alias_mark(host)
-    return any(alias.get("description") == mark for alias in image.get("aliases") or [])
+    descriptions = [str(alias.get("description", "")) for alias in image.get("aliases") or []]
+    return any(said == mark or said.startswith(mark + MARK_ENDS) for said in descriptions)
 
 
 def image_mark(host: str) -> dict[str, str]:

@@ -263,7 +263,8 @@ class _Provision:
             if not self._lost(host):
                 continue
             state = "is unreachable" if host in self.shared.unreachable else "failed"
-            if self.report.hosts[host].status == "skipped":
+            told = self.report.hosts.get(host)  # nothing of one that is not selected
+            if told and told.status == "skipped":
                 state = "was skipped"
             for container in self.intent.containers_on(host):
                 if container.name in self.selected:

@@ -49,6 +49,8 @@ class Run:
     that this run stops and renames, or in a dry run would. ``down`` are the containers that this
     run could not restart or move well, by their ``apart`` group. ``fetched`` are the images
     that this run downloaded or made: alias -> the LXD host that has it, and the fingerprint.
+    ``not_fetched`` are those that did not come from their server, with the reason, and servers that
+    did not answer at all: nobody asks them again.
     ``over_exec`` are the containers that are worked on through ``lxc exec``, by name with the
     reason. ``no_images`` says why an LXD host has not got an image, by host and alias.
     ``controllers`` are the machines that manage the fleet themselves, as far as they were read.
@@ -73,6 +75,7 @@ class Run:
     leaving: set[str] = field(default_factory=set)
     down: dict[str, str] = field(default_factory=dict)
     fetched: dict[str, tuple[str, str]] = field(default_factory=dict)
+    not_fetched: dict[str, str] = field(default_factory=dict)
     over_exec: dict[str, str] = field(default_factory=dict)
     no_images: dict[tuple[str, str], str] = field(default_factory=dict)
     controllers: dict[str, Identity] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from datetime import date
+from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,85 @@ def test_what_fails_on_one_is_booked_on_it_alone(objects: ObjectFleet) -> None:
     assert f"found on {SECOND}" in records["obj-moved"]["message"]
     assert objects.ours(FIRST, "instances") == ["obj-one"]
     fleet.close()
+
+
+#: A bridge in which the host has an address, and in it a machine that drops all but ARP. Rules know
+#: protocols from Linux 4.17 on.
+WIRE = """
+set -e
+ip link add obj-br type bridge
+ip address add 10.77.0.1/24 dev obj-br
+ip link set obj-br up
+ip netns add obj-quiet
+ip link add obj-q0 type veth peer name obj-q1 netns obj-quiet
+ip link set obj-q0 master obj-br up
+ip -n obj-quiet link set obj-q1 address 00:16:3e:77:00:03 up
+ip -n obj-quiet address add 10.77.0.3/24 dev obj-q1
+ip -n obj-quiet rule add pref 10 lookup local
+ip -n obj-quiet rule del pref 0
+for protocol in tcp icmp; do ip -n obj-quiet rule add pref 1 ipproto $protocol blackhole; done
+"""
+NO_WIRE = "ip netns delete obj-quiet; ip link delete obj-br; true"
+
+
+def wired(name: str, address: str, **fields: Any) -> Container:
+    """A container of the network ``obj``, without one to be managed at."""
+    attachment = Attachment("obj", address=ip_interface(f"{address}/24"))
+    return lab_container(name, attachments={"obj": attachment}, **fields)
+
+
+@pytest.mark.lab
+def test_an_address_that_somebody_has_in_any_network_of_the_host_keeps_one_from_being_made(
+    objects: ObjectFleet,
+) -> None:
+    """Where it has no address to be managed at, and by somebody who answers no ping and no SYN."""
+    nic = {"type": "nic", "nictype": "bridged", "parent": "obj-br", "name": "if-obj"}
+    has = wired("obj-has", "10.77.0.4", devices={**ROOT_DISK, "if-obj": nic})
+    quiet, taken = wired("obj-quiet", "10.77.0.3"), wired("obj-taken", "10.77.0.5")
+    ours, free = wired("obj-ours", "10.77.0.1"), wired("obj-free", "10.77.0.6")
+    objects.shell(FIRST, WIRE)
+    try:
+        fleet = opened(objects, has)
+        wire_up(fleet)
+        before = fleet.run.exchanges[FIRST]["execs"]
+        assert fleet.do(raise_containers).result["containers"]["obj-has"]["status"] == "changed"
+        assert fleet.run.exchanges[FIRST]["execs"] == before + 2  # who has it, and the proof
+        assert fleet.do(raise_containers).result["containers"]["obj-has"]["status"] == "ok"
+        assert fleet.run.exchanges[FIRST]["execs"] == before + 2
+        fleet.close()
+        inside = (
+            "until [ -S /run/systemd/private ]; do sleep 0.1; done; "
+            "systemctl is-system-running --wait; "
+            "ip link set if-obj up && ip address add 10.77.0.5/24 dev if-obj"
+        )
+        objects.shell(FIRST, f"lxc exec obj-has -- sh -c '{inside}'")
+        # one that is selected would lose what it has and is not declared
+        new = (quiet, taken, ours, free)
+        fleet = opened(objects, has, *new, limit=(FIRST, *(each.name for each in new)))
+        wire_up(fleet)
+        records = fleet.do(raise_containers).result["containers"]
+        fleet.close()
+        mac = instance(objects, "obj-has")["config"]["volatile.if-obj.hwaddr"]
+    finally:
+        objects.shell(FIRST, f"lxc delete -f obj-has; {NO_WIRE}")
+    said = {n: r["message"] for n, r in records.items() if r["status"] == "failed"}
+    assert said.keys() == {"obj-quiet", "obj-taken", "obj-ours"}
+    for name, holder in (
+        ("obj-quiet", "10.77.0.3 in the network obj is in use: another machine, with the MAC "
+                      "00:16:3e:77:00:03, has it"),
+        ("obj-taken", f"10.77.0.5 in the network obj is in use: obj-has on {FIRST} ({mac}) has it"),
+        ("obj-ours", f"10.77.0.1 in the network obj is in use: the LXD host {FIRST} has it"),
+    ):  # fmt: skip
+        assert said[name].startswith(f"{name}: {holder}; "), said[name]
+    assert records["obj-free"]["status"] == "changed"
+    assert objects.ours(FIRST, "instances") == ["obj-free"]
+
+
+def wire_up(fleet: Fleet) -> None:
+    """The first host has the network ``obj``."""
+    own = {"obj": Attachment("obj", address=ip_interface("10.77.0.1/24"))}
+    hosts = fleet.run.intent.lxd_hosts
+    fleet.declare(lxd_hosts={**hosts, FIRST: replace(hosts[FIRST], attachments=own)})
 
 
 @pytest.mark.lab

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.demo import ADDRESSES, HOSTS, INVENTORY, Change, Demo, change, messages, statuses
+from tests.image_files import silent_server
 
 
 def host_data(name: str, **values: Any) -> Change:
@@ -189,6 +190,33 @@ class TestLxd:
         assert statuses(report)[HOSTS[0]] == "ok"
         assert statuses(report)["web-03"] == "skipped"
         assert "systemctl status lxd" in messages(report, host)
+        assert demo.report()["exit"] == 0
+
+    def test_an_image_server_that_never_answers(self, demo: Demo, inventory: Path) -> None:
+        """Both hosts are to have the image; one asks, one container needs it."""
+        asked: list[str] = []
+        with silent_server(asked) as address:
+            server = address.replace("http:", "https:")
+            source = {"server": server, "alias": "any", "network_config": "none"}
+            change(
+                inventory,
+                "groups.yaml",
+                lambda groups: groups["lxd-host"]["data"]["images"].update(silent=source),
+            )
+            needs = {"on": HOSTS[1], "image": "silent", "addresses": {"demo": "192.168.56.169"}}
+            new = {"groups": ["demo", "web"], "data": needs}
+            change(inventory, "hosts.yaml", lambda hosts: hosts.update({"web-05": new}))
+            started = time.monotonic()
+            report = demo.report(inventory=inventory)
+            assert 30 < time.monotonic() - started < 75
+        assert report["exit"] == 1
+        failed = dict.fromkeys((*HOSTS, "web-05"), "failed")
+        assert statuses(report) == dict.fromkeys(statuses(report), "ok") | failed
+        assert len(set(asked)) == 1, asked
+        for name in failed:
+            assert f"it cannot be fetched from {server}: no progress for 30 s" in (
+                messages(report, name)
+            )
         assert demo.report()["exit"] == 0
 
     def test_a_full_disk(self, demo: Demo) -> None:

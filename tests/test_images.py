@@ -15,6 +15,7 @@ from tasks.actual import LxdFacts
 from tasks.errors import FleetError
 from tasks.fingerprint import image_fingerprint
 from tasks.images import plan_images, sync_images
+from tasks.images.source import source_mark
 from tasks.images.upkeep import plan_upkeep
 from tasks.intent.model import Image, LxdHost, Ssh
 from tasks.ownership import IMAGE_PROPERTY, alias_mark, image_created_by_us
@@ -28,12 +29,16 @@ UPKEEP = yaml.safe_load((FOLDER / "images_upkeep.yaml").read_text())
 SERVER = "https://images.example.net"
 
 
-def image_document(aliases: list[str], ours: bool | str, *fresh: str) -> dict[str, Any]:
+def image_document(
+    aliases: list[str], ours: bool | str, fresh: str = "", asked: str = ""
+) -> dict[str, Any]:
     mark = {IMAGE_PROPERTY: "voice-01" if ours is True else ours} if ours else {}
+    said = source_mark("voice-01", Image("any", server=SERVER, alias=asked)) if asked else ""
+    source = {"server": f"{SERVER}/", "alias": fresh}
     return {
-        "aliases": [{"name": alias, "description": ""} for alias in aliases],
+        "aliases": [{"name": alias, "description": said} for alias in aliases],
         "properties": {"os": "Debian", **mark},
-        **({"auto_update": True, "update_source": {"server": SERVER}} if fresh else {}),
+        **({"auto_update": True, "update_source": source} if fresh else {}),
     }
 
 
@@ -110,6 +115,10 @@ def test_an_image_that_lxd_has_replaced_is_ours_by_its_alias() -> None:
     document["aliases"] = [{"name": "a", "description": alias_mark("voice-01")}]
     assert image_created_by_us(document, "voice-01")
     assert not image_created_by_us(document, "voice-02")
+    said = source_mark("voice-01", Image("a", server=SERVER, alias="debian/12"))
+    document["aliases"] = [{"name": "a", "description": said}]
+    assert image_created_by_us(document, "voice-01")
+    assert not image_created_by_us(document, "voice-0")
 
 
 def test_the_fingerprint_is_that_of_both_files_in_one_and_follows_a_change(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -21,9 +22,11 @@ from tasks.errors import (
     LxdConflictError,
     LxdError,
     LxdNotFoundError,
+    LxdStalledError,
     LxdUnreachableError,
     LxdUntrustedError,
 )
+from tasks.lxd_api import operation as operations
 from tasks.lxd_api.api import LxdApi
 from tasks.lxd_api.errors import unreachable
 from tasks.lxd_api.operation import follow
@@ -409,3 +412,83 @@ def test_the_way_urllib3_says_it_is_told_in_one_line() -> None:
     assert isinstance(error, LxdUnreachableError)
     assert "(no route to host)" in str(error)
     assert "\n" not in str(error)
+
+
+class Downloading:
+    """In a session's place: LXD with a download that is waited for ten seconds at a time.
+
+    ``own`` and ``others`` are what it says after each wait, of this download and of one more.
+    """
+
+    where = "voice-01"
+
+    def __init__(self, own: list[str], others: list[str], *, cancels: bool = True) -> None:
+        self.own, self.others, self.cancels = own, others, cancels
+        self.now = 0.0
+        self.asked: list[str] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def request(self, method: str, path: str) -> Any:
+        self.asked.append(method)
+        turn = int(self.now / 10)
+        if method == "DELETE":
+            if not self.cancels:
+                raise LxdError("LXD refused it")
+            return None
+        answer: Any = {"running": [self.state("2", self.others, turn)]}
+        if "/wait" in path:
+            self.now += 10
+            answer = self.state("1", self.own, turn)
+        return SimpleNamespace(json=lambda: {"metadata": answer})
+
+    def state(self, number: str, said: list[str], turn: int) -> dict[str, Any]:
+        now = said[min(turn, len(said) - 1)] if said else ""
+        return {
+            "id": number,
+            "description": "Downloading image",
+            "updated_at": "",
+            "metadata": {"download_progress": now} if now else None,
+            "status_code": 200 if now == "done" else 103,
+        }
+
+    def follow(self, monkeypatch: pytest.MonkeyPatch) -> Any:
+        monkeypatch.setattr(operations, "time", self)
+        path = "/1.0/operations/1"
+        return follow(cast("LxdSession", self), path, "POST /1.0/images", 600, stall=30)
+
+
+class TestStalls:
+    """Of a download: it is ended, unless it or one of the same image gets on."""
+
+    def test_what_gets_on_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        slow = ["", "", "", "1%", "1%", "1%", "2%", "done"]
+        lxd = Downloading(slow, [])
+        lxd.follow(monkeypatch)
+        assert lxd.asked == ["GET"] * len(slow)
+
+    def test_so_is_what_waits_for_another_download(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        lxd = Downloading([""] * 12 + ["done"], [f"{percent}%" for percent in range(12)])
+        lxd.follow(monkeypatch)
+        assert "DELETE" not in lxd.asked
+
+    @pytest.mark.parametrize(
+        ("own", "others", "seconds"),
+        [([], [], 40), (["1%"], [], 40), ([], ["1%"], 70)],
+        ids=["nothing came", "it stopped coming", "another one stopped as well"],
+    )
+    def test_what_does_not_is_cancelled(
+        self, own: list[str], others: list[str], seconds: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lxd = Downloading(own, others)
+        with pytest.raises(LxdStalledError) as ended:
+            lxd.follow(monkeypatch)
+        assert (lxd.now, ended.value.began) == (seconds, bool(own))
+        assert str(ended.value) == (
+            "voice-01: no progress for 30 s; POST /1.0/images was cancelled"
+        )
+
+    def test_or_named_where_lxd_cannot(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(LxdStalledError, match="its operation 1 goes on there until it fails"):
+            Downloading([], [], cancels=False).follow(monkeypatch)

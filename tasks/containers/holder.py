@@ -51,18 +51,18 @@ def see_that_it_is_free(
         raise FleetError(
             f"{address} is in use: another machine answers there, without SSH",
             where=container.name,
-            remedy=_remedy("", run.intent),
+            remedy=remedy_for("", run.intent),
         )
     if _is_its_own(container, actual, shown):
         return
     holder = machine_of(shown, run.state.known_hosts)
-    if holder == container.name or _lets_go(holder, address, run):
+    if holder == container.name or lets_go(holder, address, run):
         return
     raise FleetError(
         f"{address} answers as {holder or 'another machine'}, by its SSH host key "
         f"{shown.fingerprint}",
         where=container.name,
-        remedy=_remedy(holder, run.intent),
+        remedy=remedy_for(holder, run.intent),
     )
 
 
@@ -83,8 +83,8 @@ def _is_its_own(container: Container, actual: MachineFacts, shown: paramiko.PKey
     return kind != shown.get_name() or key == shown.get_base64()  # of another kind it has more
 
 
-def _lets_go(holder: str, address: str, run: Run) -> bool:
-    """Whether this run retires a machine, or gives it another address."""
+def lets_go(holder: str, address: str, run: Run) -> bool:
+    """Whether this run retires a machine, or gives it another address than this one."""
     if holder in run.leaving:
         return True
     if holder not in run.selected:
@@ -93,7 +93,8 @@ def _lets_go(holder: str, address: str, run: Run) -> bool:
     return all(str(a.ip) != address for found in declared for a in found.addresses)
 
 
-def _remedy(holder: str, intent: Intent) -> str:
+def remedy_for(holder: str, intent: Intent) -> str:
+    """What to do about who has an address; ``holder`` is "" where that is not known by name."""
     if not holder:
         return "find that machine and give one of the two another address"
     remedy = f"stop {holder}, or give one of the two another address"

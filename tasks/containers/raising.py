@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timezone
 from functools import partial
@@ -19,11 +19,12 @@ from tasks.containers.departed import plan_departed
 from tasks.containers.holder import see_that_it_is_free, who_has_address_of
 from tasks.containers.plan import plan_container
 from tasks.containers.step import ContainerWrite
+from tasks.containers.wire import addresses_in_reach, see_that_nobody_has, who_has
 from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
 from tasks.errors import FleetError, LxdError, LxdNotFoundError, ProofError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.images.prepared import starts_from
-from tasks.intent.model import Container
+from tasks.intent.model import Address, Container
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import Attempt
 from tasks.plan import Plan
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 PHASE = "containers"
 #: Containers that LXD works on at once; each waits for LXD, none for another.
 AT_ONCE = 16
+#: Who has which address, once the LXD host has heard it.
+Held = Future[dict[Address, str]]
 
 
 @dataclass(frozen=True)
@@ -144,8 +147,9 @@ class _Raising:
         except FleetError as error:  # what is declared is raised all the same
             refused = error
         if todo:
-            with ThreadPoolExecutor(min(AT_ONCE, len(todo))) as pool:
-                list(pool.map(partial(self._raise, api), todo))
+            with ThreadPoolExecutor(1) as asking, ThreadPoolExecutor(_at_once(todo)) as pool:
+                held = asking.submit(self._who_has_their_addresses, todo)
+                list(pool.map(partial(self._raise, api, held), todo))
         facts = lxd_facts_of(self.task_host, fresh=True)
         self._prove(todo, facts)
         if refused:
@@ -192,11 +196,12 @@ class _Raising:
             for name, steps in by_container
         )
 
-    def _raise(self, api: LxdApi, job: _Job) -> None:
+    def _raise(self, api: LxdApi, held: Held, job: _Job) -> None:
         """One container's way, in a thread of its own."""
         with job.attempt as attempt:  # an error is booked on this container alone
             check_sources(self.shared, job.container, attempt.plan, self.facts)
-            self._see_that_it_may_start(job)
+            if _starts_anew(job):
+                self._see_that_it_may_start(job, held)
             attempt.begun = True
             try:
                 self._carry_out(api, job.container, attempt.plan)
@@ -206,15 +211,24 @@ class _Raising:
                 self._finish(api, job.container)
         job.ended = True
 
-    def _see_that_it_may_start(self, job: _Job) -> None:
+    def _see_that_it_may_start(self, job: _Job, held: Held) -> None:
         """Nobody else has its address: with cloud-init, say, it has it as soon as it runs. So a
         container that was only called anew in the inventory is not made beside the former one."""
-        actions = {step.action for step in job.attempt.plan.steps}
-        starts, moves = "start" in actions, "move" in actions
-        answer = who_has_address_of(job.container) if starts and not moves else None
+        answer = who_has_address_of(job.container)
         if answer:
             nothing = MachineFacts(job.container.name)
             see_that_it_is_free(job.container, nothing, answer, self.shared)
+        see_that_nobody_has(job.container, held.result(), self.shared)
+
+    def _who_has_their_addresses(self, jobs: Collection[_Job]) -> dict[Address, str]:
+        """Of those that are about to start; the LXD host asks for all of them at once."""
+        wanted = [
+            address
+            for job in jobs
+            if _starts_anew(job)
+            for address in addresses_in_reach(job.container, self.host)
+        ]
+        return who_has(self.task_host, wanted)
 
     def _finish(self, api: LxdApi, container: Container) -> None:
         """Let LXD end what a killed run left it to do, and do what is then still missing."""
@@ -242,3 +256,13 @@ class _Raising:
             where=self.host.name,
             remedy="look at the difference with -v, and at lxc info NAME --show-log",
         )
+
+
+def _at_once(jobs: Collection[_Job]) -> int:
+    return min(AT_ONCE, len(jobs))
+
+
+def _starts_anew(job: _Job) -> bool:
+    """Whether a container that does not run is started; one that moves has its address already."""
+    actions = {step.action for step in job.attempt.plan.steps}
+    return "start" in actions and "move" not in actions

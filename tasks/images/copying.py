@@ -11,6 +11,9 @@ from tasks.run import run_of
 
 #: Seconds for one image to come from another host, from here, or from an image server.
 DEADLINE = 600.0
+#: Seconds without any progress after which a download is given up. LXD tells of each percent: one
+#: that takes longer would not be done within the deadline.
+STALL = 30.0
 
 
 def copy_image(target: Host, source: str, fingerprint: str) -> None:
@@ -53,7 +56,7 @@ def copy_image(target: Host, source: str, fingerprint: str) -> None:
         "properties": image_mark(target.name),
     }
     try:
-        api.post("/1.0/images", body, deadline=DEADLINE)
+        api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
     except LxdError as error:
         raise LxdError(
             f"it cannot be copied from {source}: {error.what}",

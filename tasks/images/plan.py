@@ -12,8 +12,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.actual import Json, LxdFacts
+from tasks.actual import LxdFacts
 from tasks.errors import FleetError
+from tasks.images.source import is_from_elsewhere, kept_fresh
 from tasks.images.targets import targets_of
 from tasks.intent.model import Image, LxdHost
 from tasks.ownership import image_created_by_us
@@ -129,21 +130,20 @@ def _planned(
 def _from_server(
     image: Image, target: str | None, facts: LxdFacts, others: Mapping[str, LxdFacts]
 ) -> Step[ImageWrite] | str:
-    """A copy follows the host that has downloaded it, whose LXD keeps it fresh."""
-    if target and kept_fresh(facts.images[target]):
+    """A copy follows the host that has downloaded it, whose LXD keeps it fresh; none of them stays
+    that came from elsewhere than is declared now."""
+    moved = is_from_elsewhere(image, facts)
+    if target and kept_fresh(facts.images[target]) and not moved:
         return ""
     for name, lxd in others.items():
         there = targets_of(lxd).get(image.name)
-        if there and (target is None or kept_fresh(lxd.images[there])):
-            if there == target:
+        if not there or is_from_elsewhere(image, lxd):
+            continue
+        if target is None or kept_fresh(lxd.images[there]):
+            if there == target and not moved:
                 return ""
             return bring("fetch", image, there, target, facts, source=name)
-    return "" if target else _download(image)
-
-
-def kept_fresh(document: Json) -> bool:
-    """Whether LXD knows the server that it comes from, and looks there for a newer one."""
-    return bool(document.get("auto_update") and document.get("update_source"))
+    return _download(image, target) if moved or not target else ""
 
 
 def _local(
@@ -216,14 +216,21 @@ def bring(
     )
 
 
-def _download(image: Image) -> Step[ImageWrite]:
+def _download(image: Image, target: str | None) -> Step[ImageWrite]:
     source = {"alias": image.name, "server": image.server, "source": image.alias or image.name}
+    detail = f"{source['source']} from {image.server}, once for all hosts"
+    if target:
+        detail += f"; the alias moves from {target[:12]}, which came from elsewhere and stays"
     return Step(
-        "create",
+        "update" if target else "create",
         f"image {image.name}",
         ImageWrite("fetch", image),
-        detail=f"{source['source']} from {image.server}, once for all hosts",
-        diff=mapping_diff({}, source, f"image {image.name}"),
+        detail=detail,
+        diff=mapping_diff(
+            {"alias": image.name, "fingerprint": target} if target else {},
+            source,
+            f"image {image.name}",
+        ),
     )
 
 

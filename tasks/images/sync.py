@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import LxdFacts
 from tasks.apply import apply_all
-from tasks.errors import DeadlineError, FleetError, LxdError
+from tasks.errors import (
+    DeadlineError,
+    FleetError,
+    LxdError,
+    LxdStalledError,
+    UnreachableError,
+)
 from tasks.facts.lxd import lxd_facts_of
 from tasks.fingerprint import image_fingerprint
-from tasks.images.copying import DEADLINE, copy_image
+from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.images.prepared import prepared_aliases
+from tasks.images.source import source_mark
+from tasks.images.targets import targets_of
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
-from tasks.ownership import alias_mark, image_mark
+from tasks.ownership import image_created_by_us, image_mark
 from tasks.plan import Plan, Step
 from tasks.run import Run, run_of
 
@@ -29,6 +38,8 @@ if TYPE_CHECKING:
     from tasks.lxd_api.api import LxdApi
 
 PHASE = "images"
+#: What LXD says where its own disk is full, which another host's need not be.
+NO_ROOM = "no space left on device"
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +53,8 @@ def sync_images(task: Task, dry_run: bool | None = None, prune: bool = False) ->
 
     The Result holds the record of :func:`tasks.outcome.record`. An alias that points elsewhere is
     moved, and the image that it pointed to stays. Of a server one host downloads, the others of
-    the run wait for it and copy; where a copy fails, a host downloads itself.
+    the run wait for it and copy; where a copy fails, a host downloads itself. What does not come
+    from its server, or makes no progress for ``STALL`` seconds, no host of the run tries again.
     """
     run = run_of(task)
     host = run.intent.lxd_hosts[task.host.name]
@@ -105,13 +117,39 @@ def write_image(host: Host, step: Step[ImageWrite]) -> None:
     """Carry out one step on an LXD host. Raises :class:`FleetError` where it fails."""
     write, api = step.write, api_of(host)
     if write.image is None:
-        api.delete(f"/1.0/images/{write.fingerprint}")
+        _delete(host, write.fingerprint)
     elif write.method == "alias":
-        api.point_alias(write.alias, write.fingerprint)
+        description = source_mark(host.name, write.image)
+        api.point_alias(write.alias, write.fingerprint, description=description)
     elif write.method == "fetch":
+        _keep_mark(host, write.image)
         _fetch(host, write, write.image)
     else:
         _upload(api, host.name, write.image)
+
+
+def _delete(host: Host, fingerprint: str) -> None:
+    """Delete an image, unless a declared alias points at it after all: what a server has under
+    another name may be the same."""
+    path, api = f"/1.0/images/{fingerprint}", api_of(host)
+    declared = run_of(host).intent.lxd_hosts[host.name].images
+    names = [alias["name"] for alias in api.get(path)[0].get("aliases") or []]
+    if not set(names).intersection(declared):
+        api.delete(path)
+
+
+def _keep_mark(host: Host, image: Image) -> None:
+    """Of what the alias is about to leave: where LXD itself brought a newer version, which drops
+    the properties, only the alias says that it is ours."""
+    facts = run_of(host).facts[host.name].lxd
+    target = targets_of(facts).get(image.name)
+    if target and image_created_by_us(facts.images[target], host.name):
+        mark = image_mark(host.name)
+
+        def change(now: dict[str, Any]) -> dict[str, Any]:
+            return {**now, "properties": {**(now.get("properties") or {}), **mark}}
+
+        api_of(host).update(f"/1.0/images/{target}", change)
 
 
 def _upload(api: LxdApi, host: str, image: Image) -> None:
@@ -146,9 +184,42 @@ def _fetch(host: Host, write: ImageWrite, image: Image) -> None:
                     raise
                 logger.warning("%s: image %s: %s", host.name, image.name, error)
             else:
-                api_of(host).point_alias(image.name, fingerprint)
+                description = source_mark(host.name, image)
+                api_of(host).point_alias(image.name, fingerprint, description=description)
                 return
-        run.fetched[image.name] = (host.name, _download(api_of(host), host.name, image))
+        with asking_server(host, image):
+            run.fetched[image.name] = (host.name, _download(api_of(host), host.name, image))
+
+
+@contextmanager
+def asking_server(host: Host, image: Image) -> Iterator[None]:
+    """While an LXD host asks an image's server: what does not come is not asked for again in this
+    run. The caller holds ``run.fetching``. Raises :class:`LxdError` naming the server."""
+    run = run_of(host)
+    for known in (image.name, str(image.server)):
+        if known in run.not_fetched:
+            raise _not_fetched(host, image, run.not_fetched[known])
+    try:
+        yield
+    except UnreachableError:
+        raise  # of the host itself
+    except (LxdError, DeadlineError) as error:
+        if NO_ROOM not in error.what:
+            why = f"{error.what} (asked by {host.name}, and not again in this run)"
+            run.not_fetched[image.name] = why
+            if isinstance(error, LxdStalledError) and not error.began:
+                run.not_fetched[str(image.server)] = why
+        raise _not_fetched(host, image, error.what, error.remedy) from error
+
+
+def _not_fetched(host: Host, image: Image, why: str, remedy: str = "") -> LxdError:
+    also = f"; {remedy}" if remedy else ""
+    return LxdError(
+        f"it cannot be fetched from {image.server}: {why}",
+        where=host.name,
+        remedy="look whether the host reaches the image server and the server has that alias"
+        + also,
+    )
 
 
 def _download(api: LxdApi, host: str, image: Image) -> str:
@@ -164,13 +235,7 @@ def _download(api: LxdApi, host: str, image: Image) -> str:
         "auto_update": True,
         "properties": image_mark(host),
     }
-    try:
-        fingerprint = str(api.post("/1.0/images", body, deadline=DEADLINE)["fingerprint"])
-    except LxdError as error:
-        raise LxdError(
-            f"it cannot be fetched from {image.server}: {error.what}",
-            where=host,
-            remedy="look whether the host reaches the image server and the server has that alias",
-        ) from error
-    api.point_alias(image.name, fingerprint, description=alias_mark(host))
+    answer = api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
+    fingerprint = str(answer["fingerprint"])
+    api.point_alias(image.name, fingerprint, description=source_mark(host, image))
     return fingerprint

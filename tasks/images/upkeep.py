@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from tasks.actual import LxdFacts
-from tasks.images.plan import ImageWrite, bring, deletion, kept_fresh, unused
+from tasks.images.plan import ImageWrite, bring, deletion, unused
+from tasks.images.source import is_from_elsewhere, kept_fresh
 from tasks.images.targets import targets_of
 from tasks.intent.model import Image, LxdHost
 from tasks.plan import Plan, Step
@@ -25,7 +26,7 @@ def plan_upkeep(
 ) -> Plan[ImageWrite]:
     """The steps for a host's images that come from a server, and for those that nothing needs.
 
-    What the host lacks is left to ``sync_images``.
+    What the host lacks, or has from another server than is declared, is left to ``sync_images``.
 
     Arguments:
         host: the LXD host; its ``images`` are the names of what it needs.
@@ -41,7 +42,7 @@ def plan_upkeep(
     everywhere = {host.name: facts, **others}
     for name in host.images:
         image, target = images[name], targets.get(name)
-        if not image.server or target is None:
+        if not image.server or target is None or is_from_elsewhere(image, facts):
             continue
         source = _source(image, everywhere)
         if not source:
@@ -67,6 +68,6 @@ def _source(image: Image, everywhere: Mapping[str, LxdFacts]) -> str:
     """The first LXD host that keeps an image fresh; "" where none does."""
     for name, facts in everywhere.items():
         target = targets_of(facts).get(image.name)
-        if target and kept_fresh(facts.images[target]):
+        if target and kept_fresh(facts.images[target]) and not is_from_elsewhere(image, facts):
             return name
     return ""

@@ -66,9 +66,15 @@ class LxdApi:
         response = self._session.request("GET", path)
         return response.json()["metadata"], response.headers.get("ETag", "")
 
-    def post(self, path: str, body: Json, *, deadline: float = 60.0) -> Any:
-        """Create an object; waits for the operation. Returns its metadata."""
-        return self._carry_out("POST", path, body, deadline=deadline)
+    def post(
+        self, path: str, body: Json, *, deadline: float = 60.0, stall: float | None = None
+    ) -> Any:
+        """Create an object; waits for the operation. Returns its metadata.
+
+        With ``stall``, an operation that makes no progress for so many seconds is ended, which
+        raises :class:`LxdStalledError`.
+        """
+        return self._carry_out("POST", path, body, deadline=deadline, stall=stall)
 
     def put(self, path: str, body: Json, *, etag: str | None = None, deadline: float = 60.0) -> Any:
         """Replace an object, only if it still has ``etag`` where one is given."""
@@ -196,10 +202,12 @@ class LxdApi:
         body: Json | None = None,
         *,
         deadline: float,
+        stall: float | None = None,
         **options: Any,
     ) -> Any:
         until = time.monotonic() + deadline
         answer = self._session.request(method, path, body, answer=deadline, **options).json()
         if answer.get("type") == "async":
-            return follow(self._session, answer["operation"], f"{method} {path}", until)
+            what = f"{method} {path}"
+            return follow(self._session, answer["operation"], what, until, stall=stall)
         return answer["metadata"]

@@ -8,18 +8,19 @@ from dataclasses import replace
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from tasks.errors import FleetError, LxdError, UnchangedError
+from tasks.errors import FleetError, LxdError, LxdStalledError, UnchangedError
 from tasks.facts.lxd import lxd_facts_of
-from tasks.images.copying import DEADLINE, copy_image
+from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite
 from tasks.images.prepared import prepared_aliases
+from tasks.images.source import source_mark
 from tasks.images.sync import others_of, write_image
 from tasks.images.targets import targets_of
 from tasks.images.upkeep import plan_upkeep
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
-from tasks.ownership import alias_mark, image_created_by_us
+from tasks.ownership import image_created_by_us
 from tasks.plan import Plan, Step, mapping_diff
 from tasks.run import run_of
 
@@ -101,7 +102,8 @@ def _refreshed(host: Host, step: Step[ImageWrite]) -> list[Step[ImageWrite]]:
     detail = f"{before[:12]} -> {now[:12]}"
     if source != host.name:
         copy_image(host, source, now)
-        api_of(host).point_alias(image.name, now)
+        description = source_mark(host.name, image)
+        api_of(host).point_alias(image.name, now, description=description)
         detail += f", copied from {source}"
     old, new = ({"alias": image.name, "fingerprint": each} for each in (before, now))
     diff = mapping_diff(old, new, f"image {image.name}")
@@ -132,17 +134,21 @@ def _asked(host: Host, image: Image, source: str) -> str:
 
 def _ask(host: Host, image: Image, fingerprint: str) -> str:
     """Have LXD on a host ask the server of an image; the fingerprint that it has then."""
-    api = api_of(host)
+    run, api = run_of(host), api_of(host)
+    if image.name in run.not_fetched:
+        raise LxdError(run.not_fetched[image.name], where=host.name)
     path = f"/1.0/images/aliases/{image.name}"
-    document = run_of(host).facts[host.name].lxd.images[fingerprint]
+    document = run.facts[host.name].lxd.images[fingerprint]
     if image_created_by_us(document, host.name):  # whose mark LXD drops with the properties
-        mark = alias_mark(host.name)
+        mark = source_mark(host.name, image)
         if mark not in [alias.get("description") for alias in document.get("aliases") or []]:
             api.point_alias(image.name, fingerprint, description=mark)
     try:
         now = str(api.get(path)[0]["target"])
-        answer = api.post(f"/1.0/images/{now}/refresh", {}, deadline=DEADLINE)
+        answer = api.post(f"/1.0/images/{now}/refresh", {}, deadline=DEADLINE, stall=STALL)
     except LxdError as error:
         error.what = f"image {image.name} cannot be refreshed: {error.what}"
+        if isinstance(error, LxdStalledError):
+            run.not_fetched[image.name] = error.what
         raise
     return str(api.get(path)[0]["target"]) if (answer or {}).get("refreshed") else now

@@ -16,6 +16,7 @@ from tasks.bootstrap.plan import plan_bootstrap
 from tasks.containers.holder import who_has_address_of
 from tasks.containers.step import ContainerWrite
 from tasks.containers.wanted import wanted_config, wanted_devices
+from tasks.containers.wire import addresses_in_reach, see_that_nobody_has, who_has
 from tasks.containers.writes import change_state, create, stop, wait_until_idle
 from tasks.errors import FleetError, LxdNotFoundError
 from tasks.facts.machine import read_machine
@@ -53,7 +54,7 @@ def prepare_image(host: Host, container: Container, alias: str, base: str) -> st
     """
     name = BUILDER + hashlib.sha256(alias.encode()).hexdigest()[:12]
     api = api_of(host)
-    _see_that_nobody_has(container)
+    _see_that_nobody_has(host, container)
     try:
         _bootstrap(api, host, name, container)
         stop(api, name)
@@ -86,7 +87,10 @@ def delete_builder(api: LxdApi, name: str) -> None:
         api.delete(f"/1.0/instances/{name}", deadline=60.0)
 
 
-def _see_that_nobody_has(container: Container) -> None:
+def _see_that_nobody_has(host: Host, container: Container) -> None:
+    run = run_of(host)
+    reach = addresses_in_reach(container, run.intent.lxd_hosts[host.name])
+    see_that_nobody_has(container, who_has(host, reach), run)
     if who_has_address_of(container):
         raise FleetError(
             f"{container.ssh.hostname}, the address of {container.name}, answers already",

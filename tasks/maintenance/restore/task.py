@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
+from ipaddress import ip_address
 
 from nornir.core import Nornir
 from nornir.core.inventory import Host
@@ -12,12 +15,13 @@ from nornir.core.task import Result, Task
 from tasks.actual import LxdFacts
 from tasks.containers.holder import who_has_address_of
 from tasks.containers.restarting import UP_DEADLINE
+from tasks.containers.wire import addresses_in_reach, holder_of, who_has
 from tasks.errors import FleetError, ProofError, UnchangedError, UsageError
 from tasks.facts.host import facts_or_none
 from tasks.facts.lxd import lxd_facts_of
 from tasks.facts.machine import is_known, read_machine
 from tasks.intent.maintenance import Backup
-from tasks.intent.model import Configure, Container
+from tasks.intent.model import Address, Configure, Container
 from tasks.lxd_api.connection import api_of
 from tasks.maintenance.backups.plan import newest
 from tasks.maintenance.backups.read_room import read_room
@@ -32,11 +36,9 @@ from tasks.outcome import converge
 from tasks.plan import Plan
 from tasks.prove import not_as_declared
 from tasks.run import run_of
-from tasks.transport import exec_shell_of, shell_of, ssh_shell_of
+from tasks.transport import exec_shell_of, ssh_shell_of
 
 RESTORE = "restore"
-#: Seconds for asking who has an address.
-PING_DEADLINE = 15.0
 
 
 def place_on(nr: Nornir, host: str) -> None:
@@ -228,23 +230,21 @@ class _Restoring:
         instance = here.instances.get(self.container.name, {})
         if instance.get("status") == "Running":
             return
-        if who_has_address_of(self.container) or self._is_pinged():
+        container, run = self.container, self.run
+        reach = addresses_in_reach(container, run.intent.lxd_hosts[container.on])
+        held = who_has(self.target, {*reach, *_address_of(container)})
+        where = container.ssh.hostname if who_has_address_of(container) else ""
+        for address, mac in held.items():
+            network = f" in the network {reach[address]}" if address in reach else ""
+            holder = holder_of(mac, container.on, dict(run.facts))
+            where = f"{address}{network}, {holder}"
+        if where:
             raise UnchangedError(
-                f"somebody answers at its address {self.container.ssh.hostname}: it may still run "
-                "on a host that is not reachable, or another machine has the address",
-                where=self.container.name,
+                f"somebody answers at its address {where}: it may still run on a host that is not "
+                "reachable, or another machine has the address",
+                where=container.name,
                 remedy="find that machine and stop it, then run again",
             )
-
-    def _is_pinged(self) -> bool:
-        """Whether somebody has its address in the network of the LXD host, which forgets first who
-        had it before: Linux would go on to believe that for a minute."""
-        address = self.container.ssh.hostname
-        if not address:
-            return False
-        forget = f"ip neighbour flush to {address} 2>/dev/null"
-        ask = f"{forget}; ping -c 1 -W 2 {address} >/dev/null 2>&1 && echo answered; :"
-        return bool(shell_of(self.target).run(ask, deadline=PING_DEADLINE).text.strip())
 
     def _verify(self, backup: StoredBackup, before: StoredBackup | None) -> None:
         damaged = self._store.damaged(backup)
@@ -295,6 +295,12 @@ class _Restoring:
                 remedy=f"look at: lxc info {self.container.name} --show-log",
             )
         return Plan(reason=f"restored, {wanted.lower()}")
+
+
+def _address_of(container: Container) -> Iterator[Address]:
+    """The one it is managed at, unless that is a host name."""
+    with suppress(ValueError):
+        yield ip_address(container.ssh.hostname)
 
 
 def _and_what_is_kept(remedy: str, name: str, kept: str) -> str:
