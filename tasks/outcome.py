@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from nornir.core.task import Result, Task
 
-from tasks.errors import FleetError, PassableError, ProofError, UnchangedError, UnreachableError
+from tasks.errors import FleetError, PassableError, UnchangedError, UnreachableError
 from tasks.intent.secret import hide
 from tasks.plan import Plan
 
@@ -181,12 +181,7 @@ def converge(
             ready()
             attempt.begun = True
             attempt.plan = apply(attempt.plan) or attempt.plan
-            left = plan(True)
-            if left.changed:
-                objects = ", ".join(f"{s.action} {s.object}" for s in left.steps)
-                raise ProofError(
-                    f"applied, but read again there is still to do: {objects}",
-                    where=task.host.name,
-                    remedy="run again with -v and look at the diff",
-                )
+            plan(True).see_that_nothing_is_left(
+                task.host.name, "run again with -v and look at the diff"
+            )
     return attempt.result(task)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
 
 import yaml
+
+from tasks.errors import ProofError
 
 Write = TypeVar("Write")
 
@@ -25,6 +27,11 @@ class Step(Generic[Write]):
     write: Write = field(repr=False)
     detail: str = ""
     diff: str = ""
+
+    @property
+    def what(self) -> str:
+        """What is done, in words: "update profile demo"."""
+        return f"{self.action} {self.object}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,21 @@ class Plan(Generic[Write]):
     def diff(self) -> str:
         """The steps' diffs, one after the other."""
         return "\n".join(step.diff for step in self.steps if step.diff)
+
+    @property
+    def told(self) -> str:
+        """What its steps do, in one line."""
+        return ", ".join(step.what for step in self.steps)
+
+    def noted(self, *notes: str) -> Plan[Write]:
+        """The same with more notes."""
+        return replace(self, notes=(*self.notes, *notes))
+
+    def see_that_nothing_is_left(self, where: str, remedy: str) -> None:
+        """Raise :class:`ProofError` where this, planned anew after all was applied, has steps."""
+        if self.steps:
+            what = f"applied, but read again there is still to do: {self.told}"
+            raise ProofError(what, where=where, remedy=remedy)
 
 
 def text_diff(before: str, after: str, name: str) -> str:

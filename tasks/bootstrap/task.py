@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
@@ -89,7 +88,7 @@ class _ContainerBootstrap:
             facts = self._over_ssh()
             plan = plan_bootstrap(self.container, self.image, facts)
         self.run.machines[self.host.name] = facts
-        return replace(plan, notes=(*plan.notes, *exec_notes(self.host)))
+        return plan.noted(*exec_notes(self.host))
 
     def ready(self) -> None:
         """The LXD host answers: exec goes over its SSH."""

@@ -73,7 +73,7 @@ def link_steps(
 def _line(step: Step[Words]) -> str:
     """A link's line in the diff: added, removed or changed."""
     sign = {"create": "+", "delete": "-"}.get(step.action, "~")
-    what = step.object if sign != "~" or step.action == "update" else f"{step.action} {step.object}"
+    what = step.object if sign != "~" or step.action == "update" else step.what
     return f"{sign} {what}: {step.detail}" if step.detail else f"{sign} {what}"
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from nornir.core.task import Result, Task
 
 from tasks.actual import MachineFacts
@@ -64,7 +62,7 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
         plan = plan_configuration(
             machine, facts, prune=prune, before_files=more, own_keys=public_keys_of(machine.ssh)
         )
-        return replace(plan, notes=(*plan.notes, *exec_notes(host)))
+        return plan.noted(*exec_notes(host))
 
     def apply(plan: Plan[Calls]) -> None:
         scripts = ("configure", "controller") if machine.controller else ("configure",)

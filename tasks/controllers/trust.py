@@ -65,7 +65,7 @@ def trust_controllers(task: Task, dry_run: bool | None = None, prune: bool = Fal
             assert isinstance(write, OnHost)  # as all that is planned here
             script = on_host("setup_lxd", write.word, write.argument)
             done = shell_of(host).run(script, stdin=certificate.encode(), deadline=DEADLINE)
-            done.check(host.name, f"{step.action} {step.object}", remedy="run again")
+            done.check(host.name, step.what, remedy="run again")
 
     return converge(task, "lxd", plan=plan, apply=apply, dry_run=dry_run, ready=ready)
 

@@ -71,7 +71,7 @@ def apply_calls(
     step that failed, with the end of its output, :class:`PassableError` where that one alone failed
     and does not stand in the way of the phases to come, and :class:`DeadlineError`.
     """
-    steps = [(f"{step.action} {step.object}", step.write) for step in plan.steps]
+    steps = [(step.what, step.write) for step in plan.steps]
     script, contents = _assemble(scripts or (phase,), [*steps, ("start service ssh", last)], clock)
     try:
         done = shell.run(script, stdin=_tar(contents), deadline=clock.left + _GRACE)

@@ -10,7 +10,7 @@ from collections.abc import Callable, ItemsView, Iterable, Sequence
 from pathlib import Path
 
 from tasks.atomic_file import replace_text
-from tasks.errors import DeadlineError, FleetError, ProofError, UsageError
+from tasks.errors import DeadlineError, FleetError, UsageError
 from tasks.intent.controller import SETTINGS
 from tasks.intent.cron import maintain_words
 from tasks.machine.managed import cron_command
@@ -81,10 +81,7 @@ def _converge(plan: Callable[[], Plan[Write]], places: Places, *, dry_run: bool)
         return wanted
     for step in wanted.steps:
         _apply(step.write, places)
-    left = plan()
-    if left.changed:
-        objects = ", ".join(f"{step.action} {step.object}" for step in left.steps)
-        raise ProofError(f"written, but read again there is still to do: {objects}")
+    plan().see_that_nothing_is_left("this machine", "look who else writes there, and run again")
     return wanted
 
 

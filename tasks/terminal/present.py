@@ -36,7 +36,7 @@ def show_plan(plan: Plan[Any], *, dry_run: bool, stream: TextIO | None = None) -
     stream = stream or sys.stdout
     lines = []
     for step in plan.steps:
-        lines.append(f"{step.action} {step.object}" + (f" ({step.detail})" if step.detail else ""))
+        lines.append(step.what + (f" ({step.detail})" if step.detail else ""))
         lines += [f"  {line}" for line in step.diff.splitlines()]
     if not plan.changed:
         lines.append(f"nothing to change: {plan.reason}")

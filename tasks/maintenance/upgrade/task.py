@@ -79,8 +79,7 @@ def _has_a_way_back(task: Task, container: Container) -> bool:
 def _foresee(task: Task, attempt: Attempt) -> None:
     rules = run_of(task).intent.machine(task.host.name).maintenance
     plan = foreseen(task.host, "dry", rules)
-    notes = (*plan.notes, *_unfinished(task), *exec_notes(task.host))
-    attempt.plan = replace(plan, notes=notes)
+    attempt.plan = plan.noted(*_unfinished(task), *exec_notes(task.host))
 
 
 def _unfinished(task: Task) -> tuple[str, ...]:
@@ -103,7 +102,7 @@ def _instance_of(task: Task) -> Json:
 def _upgrade_at_once(host: Host, machine: Machine, attempt: Attempt) -> None:
     """In one exchange; on an LXD host, a look first and its containers' health besides."""
     rules = machine.maintenance
-    shell_of(host)
+    shell_of(host)  # where it cannot be reached, nothing was begun
     carried = None
     if machine.kind == "lxd":
         attempt.plan = foreseen(host, "look", rules)
@@ -112,7 +111,7 @@ def _upgrade_at_once(host: Host, machine: Machine, attempt: Attempt) -> None:
         carried = Carried(host)
     attempt.begun = True
     upgrade = upgraded(host, "real", rules)
-    attempt.plan = replace(upgrade.plan, notes=(*upgrade.plan.notes, *exec_notes(host)))
+    attempt.plan = upgrade.plan.noted(*exec_notes(host))
     attempt.begun = attempt.plan.changed
     see_it_ended_well(host, upgrade)
     if carried:

@@ -55,14 +55,13 @@ PHASE = "upgrade"
 
 
 def upgrade_with_a_way_back(host: Host, container: Container, attempt: Attempt) -> None:
-    """Upgrade a container for which there is something to do; see the module.
+    """Upgrade a container, where there is something to do; see the module.
 
     ``attempt`` is begun where something of it may be left. Raises :class:`ProofError` where the
     container went back, and what reaching the machine or LXD raises.
     """
     _Upgrade(host, container, attempt).run()
-    plan = attempt.plan
-    attempt.plan = replace(plan, notes=(*plan.notes, *exec_notes(host)))
+    attempt.plan = attempt.plan.noted(*exec_notes(host))
 
 
 class _Upgrade:
