@@ -27,7 +27,8 @@ from tasks.maintenance.snapshots import prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade.task import upgrade_packages
 from tasks.picture.drawing import fleet_picture
 from tasks.prepared import prepare_images
-from tasks.profiles import compare_profiles, sync_profiles
+from tasks.profiles.compare import compare_profiles
+from tasks.profiles.task import sync_profiles
 from tasks.prove import prove_machine
 from tasks.provision import provision
 from tasks.remotes.task import sync_remotes

@@ -30,7 +30,7 @@ from tasks.lxd_server.task import setup_lxd
 from tasks.mistakes import nearest
 from tasks.outcome import PHASES, Attempt, record
 from tasks.prepared import prepare_images
-from tasks.profiles import sync_profiles
+from tasks.profiles.task import sync_profiles
 from tasks.prove import prove_machine
 from tasks.remotes.task import sync_remotes
 from tasks.report import Report

@@ -23,7 +23,7 @@ from tasks.lxd_api import api
 from tasks.lxd_server import task as lxd_server
 from tasks.prepared import builder
 from tasks.prepared import task as prepared
-from tasks.profiles import sync as profiles
+from tasks.profiles import task as profiles
 from tasks.transport import MachineShell
 
 #: Whether a call of the product's function, by its arguments, is the one that is meant: the machine

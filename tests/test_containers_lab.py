@@ -18,7 +18,7 @@ from tasks.intent.model import Attachment, Container, Profile
 from tasks.lxd_api.api import LxdApi
 from tasks.lxd_api.connection import api_of
 from tasks.ownership import CREATED_KEY, unmarked
-from tasks.profiles import sync_profiles
+from tasks.profiles.task import sync_profiles
 from tasks.state import StateFolder
 from tests.object_fleet import (
     FIRST,

@@ -16,7 +16,7 @@ from nornir.core.task import Result, Task
 
 from tasks.errors import InventoryError, UsageError
 from tasks.fleet import derive_hostname, open_fleet
-from tasks.profiles import sync_profiles
+from tasks.profiles.task import sync_profiles
 from tasks.run import run_of
 
 ROOT = Path(__file__).parent.parent

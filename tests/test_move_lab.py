@@ -18,7 +18,7 @@ from tasks.containers.remembered import COPYING, MOVING
 from tasks.errors import LxdError
 from tasks.images import sync_images
 from tasks.intent.model import Attachment
-from tasks.profiles import sync_profiles
+from tasks.profiles.task import sync_profiles
 from tests.demo import HOSTS, ROOT
 from tests.object_fleet import (
     FIRST,

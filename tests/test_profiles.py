@@ -13,8 +13,8 @@ from tasks.errors import UnreachableError
 from tasks.fleet import open_fleet
 from tasks.intent.model import Bridge, Container, Image, Intent, LxdHost, Profile, Ssh
 from tasks.plan import Plan
-from tasks.profiles import compare_profiles, plan_profiles
-from tasks.profiles.plan import wanted_form
+from tasks.profiles.compare import compare_profiles
+from tasks.profiles.plan import plan_profiles, wanted_form
 from tasks.profiles.reach import INSTANCE_ID
 from tasks.run import run_of
 

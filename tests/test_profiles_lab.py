@@ -15,8 +15,9 @@ from tasks.images import sync_images
 from tasks.intent.model import Devices, Profile
 from tasks.lxd_api.api import LxdApi
 from tasks.ownership import CREATED_KEY
-from tasks.profiles import compare_profiles, sync_profiles
+from tasks.profiles.compare import compare_profiles
 from tasks.profiles.reach import INSTANCE_ID
+from tasks.profiles.task import sync_profiles
 from tasks.provision import provision
 from tasks.status.read import status
 from tasks.status.view import as_plain

@@ -20,7 +20,7 @@ from tasks.load import load_intent
 from tasks.ownership import marked
 from tasks.picture.canvas import width_of
 from tasks.picture.drawing import fleet_picture
-from tasks.profiles import compare_across
+from tasks.profiles.across import compare_across
 from tasks.run import run_of
 from tasks.status.compare import host_status
 from tasks.status.report import StatusReport

@@ -32,8 +32,8 @@ from tasks.lxd_server import task as lxd_server
 from tasks.lxd_server.task import setup_lxd
 from tasks.outcome import Record, converge
 from tasks.plan import Plan, Step
-from tasks.profiles import sync as profiles_sync
-from tasks.profiles import sync_profiles
+from tasks.profiles import task as profiles_sync
+from tasks.profiles.task import sync_profiles
 from tasks.remotes import task as remotes
 from tasks.remotes.task import sync_remotes
 from tasks.run import RUN_KEY, Run

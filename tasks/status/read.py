@@ -9,7 +9,7 @@ from nornir.core.task import Result, Task
 
 from tasks.errors import FleetError
 from tasks.facts.host import facts_of
-from tasks.profiles import compare_across
+from tasks.profiles.across import compare_across
 from tasks.report import now
 from tasks.run import run_of
 from tasks.status.compare import host_status

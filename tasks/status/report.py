@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tasks.profiles import ProfileComparison
+from tasks.profiles.across import ProfileComparison
 from tasks.report import EXIT_FAILED, EXIT_OK
 from tasks.status.history import History
 

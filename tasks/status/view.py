@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tasks.profiles import ProfileComparison
+from tasks.profiles.across import ProfileComparison
 from tasks.status.history_view import changes_of, runs_of
 from tasks.status.report import BridgeStatus, ContainerStatus, HostStatus, StatusReport
 from tasks.terminal.words import clean
