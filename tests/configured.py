@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.bootstrap.task import bootstrap_container
 from tasks.configure.task import configure_system
-from tasks.intent.model import Configure
+from tasks.intent.system import Configure
 from tasks.onhost import on_host, script_of
 from tests.machines import LabContainer, container_of, execs, fleet_of, run_on
 

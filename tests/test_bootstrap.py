@@ -24,15 +24,8 @@ from tasks.bootstrap.network import (
 from tasks.bootstrap.plan import plan_bootstrap, plan_host_bootstrap
 from tasks.bootstrap.task import bootstrap_container, bootstrap_host
 from tasks.configure.task import configure_system
-from tasks.intent.model import (
-    Attachment,
-    Bootstrap,
-    Configure,
-    Container,
-    File,
-    Machine,
-    Ssh,
-)
+from tasks.intent.model import Attachment, Bootstrap, Container, Machine, Ssh
+from tasks.intent.system import Configure, File
 from tasks.outcome import Record
 from tasks.report import Report
 from tasks.run import run_of

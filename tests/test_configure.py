@@ -12,18 +12,8 @@ import yaml
 from tasks.actual import MachineFacts, UnitFacts, UserFacts
 from tasks.configure.plan import plan_configuration
 from tasks.errors import FleetError
-from tasks.intent.model import (
-    Bootstrap,
-    Configure,
-    CronJob,
-    File,
-    Group,
-    Machine,
-    Repository,
-    Service,
-    Ssh,
-    User,
-)
+from tasks.intent.model import Bootstrap, Machine, Ssh
+from tasks.intent.system import Configure, CronJob, File, Group, Repository, Service, User
 from tests.machines import facts_of_yaml
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "configure.yaml").read_text())

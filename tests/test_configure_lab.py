@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.intent.model import Configure, CronJob, File, Group, Repository, Service, User
+from tasks.intent.system import Configure, CronJob, File, Group, Repository, Service, User
 from tasks.machine.paths import STATE
 from tests.configured import REPOSITORY, Configured, killed_take_back
 from tests.lab import Lab, client_public_key

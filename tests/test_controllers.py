@@ -22,8 +22,9 @@ from tasks.errors import FleetError, InventoryError
 from tasks.fleet import open_fleet
 from tasks.identity import Identity
 from tasks.intent.controller import KEY, SETTINGS, STATES, WHEELS, Controller
-from tasks.intent.model import Bootstrap, Configure, File, Machine, Ssh, User
+from tasks.intent.model import Bootstrap, Machine, Ssh
 from tasks.intent.schema import COMMON
+from tasks.intent.system import Configure, File, User
 from tasks.intent.values import ListOf, Table
 from tasks.lxd_server.trust import TrustedClient, departed_certificates
 from tasks.lxd_server.writes import OnHost

@@ -13,7 +13,8 @@ from nornir.core import Nornir
 from tasks.actual import HostFacts, LxdFacts, MachineFacts
 from tasks.bootstrap.task import bootstrap_container
 from tasks.configure.task import configure_system
-from tasks.intent.model import Attachment, Configure, Container, Ssh
+from tasks.intent.model import Attachment, Container, Ssh
+from tasks.intent.system import Configure
 from tasks.run import run_of
 from tasks.shell import Shell
 from tests.machines import HOST, container_of, fleet_of, run_on

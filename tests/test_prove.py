@@ -12,7 +12,8 @@ import pytest
 
 from tasks.actual import MachineFacts, UnitFacts
 from tasks.bootstrap.task import bootstrap_container
-from tasks.intent.model import Attachment, Configure, Container, Intent, LxdHost, Service, Ssh
+from tasks.intent.model import Attachment, Container, Intent, LxdHost, Ssh
+from tasks.intent.system import Configure, Service
 from tasks.prove import Target, not_as_declared, prove_machine, targets_of, unanswered
 from tests.lab import Lab
 from tests.machines import LabContainer, container_of, execs, fleet_of, lab_container, run_on

@@ -21,7 +21,7 @@ import yaml
 from tasks import command
 from tasks.errors import FleetError, UsageError
 from tasks.intent.cron import maintain_words
-from tasks.intent.model import CronJob
+from tasks.intent.system import CronJob
 from tasks.machine.managed import cron_file
 from tasks.plan import Plan
 from tasks.schedule import Entry, Places, install, install_schedule, program_of

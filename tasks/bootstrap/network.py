@@ -13,7 +13,8 @@ from typing import Any
 
 import yaml
 
-from tasks.intent.model import Attachment, File, Interface
+from tasks.intent.model import Attachment, Interface
+from tasks.intent.system import File
 from tasks.machine.managed import HEADER
 from tasks.machine.paths import NETPLAN, ifupdown_file, networkd_file
 

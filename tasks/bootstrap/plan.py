@@ -13,7 +13,8 @@ from tasks.bootstrap.network import (
     resolv_conf,
     tool_of,
 )
-from tasks.intent.model import Attachment, Container, File, Image, Interface, Machine
+from tasks.intent.model import Attachment, Container, Image, Interface, Machine
+from tasks.intent.system import File
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT, absent_step, file_step
 from tasks.machine.host_name import plan_host_name

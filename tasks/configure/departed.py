@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from tasks.actual import MachineFacts, UserFacts
 from tasks.configure.users import forget_group, forget_user
-from tasks.intent.model import Machine, User
+from tasks.intent.model import Machine
+from tasks.intent.system import User
 from tasks.machine.change import Call, Calls
 from tasks.machine.keys import forget_key, key_name, key_of
 from tasks.machine.paths import is_foreign, keys_path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from tasks.actual import MachineFacts
-from tasks.intent.model import File
+from tasks.intent.system import File
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT, absent_step, file_step
 from tasks.plan import Step, mapping_diff

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.actual import MachineFacts
-from tasks.intent.model import Configure
+from tasks.intent.system import Configure
 from tasks.machine.change import Call, Calls
 from tasks.machine.paths import CERTIFICATES, CRON, LOCALES, SUDO, TIME_ZONES, is_built_in
 from tasks.plan import Step, mapping_diff

@@ -21,7 +21,8 @@ from tasks.configure.users import (
     plan_user,
     without_foreign_keys,
 )
-from tasks.intent.model import Configure, Machine
+from tasks.intent.model import Machine
+from tasks.intent.system import Configure
 from tasks.machine.change import Calls
 from tasks.machine.host_name import plan_host_name
 from tasks.machine.managed import Managed, managed_files, sudoers_path

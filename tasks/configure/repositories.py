@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from tasks.actual import MachineFacts
 from tasks.configure.files import plan_file
-from tasks.intent.model import Repository
+from tasks.intent.system import Repository
 from tasks.machine.change import Calls
 from tasks.machine.files import ABSENT
 from tasks.machine.managed import repository_files

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from tasks.actual import MachineFacts, UnitFacts
-from tasks.intent.model import Configure, Service
+from tasks.intent.system import Configure, Service
 from tasks.machine.change import Call, Calls
 from tasks.plan import Step, mapping_diff
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tasks.actual import MachineFacts
 from tasks.configure.packages import needs_generating
 from tasks.errors import FleetError
-from tasks.intent.model import Configure
+from tasks.intent.system import Configure
 from tasks.machine.change import Call, Calls
 from tasks.plan import Step, mapping_diff
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from tasks.actual import MachineFacts, UserFacts
 from tasks.errors import FleetError
-from tasks.intent.model import Group, Machine, User
+from tasks.intent.model import Machine
+from tasks.intent.system import Group, User
 from tasks.machine.change import Call, Calls
 from tasks.machine.keys import all_keys_step, forget_key, keys_step, not_let_in
 from tasks.machine.paths import is_foreign, keys_path, ours_and_foreign

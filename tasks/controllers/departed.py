@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator, Sequence
 
 from tasks.actual import MachineFacts
 from tasks.identity import Identity
-from tasks.intent.model import Machine, User
+from tasks.intent.model import Machine
+from tasks.intent.system import User
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT
 from tasks.machine.keys import key_of

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from tasks.actual import MachineFacts
 from tasks.controllers.program import Wheels, plan_program
 from tasks.intent.controller import SETTINGS, Controller
-from tasks.intent.model import File, Machine
+from tasks.intent.model import Machine
+from tasks.intent.system import File
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT, file_step
 from tasks.machine.keys import keys_step

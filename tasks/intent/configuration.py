@@ -6,19 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.intent.merge import Layers
-from tasks.intent.model import (
-    Configure,
-    CronJob,
-    File,
-    Group,
-    Machine,
-    Repository,
-    Service,
-    User,
-)
+from tasks.intent.model import Machine
 from tasks.intent.scalars import is_armoured_key
 from tasks.intent.scope import Scope
 from tasks.intent.secret import Secret
+from tasks.intent.system import Configure, CronJob, File, Group, Repository, Service, User
 from tasks.intent.templates import Templates
 from tasks.mistakes import Place
 

@@ -22,9 +22,10 @@ from tasks.intent.controller import CURRENT, KEY, SETTINGS, STATES, TOOLS, WHEEL
 from tasks.intent.cron import file_name, maintain_words
 from tasks.intent.inventory import Inventory
 from tasks.intent.merge import Layers
-from tasks.intent.model import CronJob, File, Machine
+from tasks.intent.model import Machine
 from tasks.intent.scope import Scope
 from tasks.intent.secret import Secret
+from tasks.intent.system import CronJob, File
 from tasks.mistakes import Place
 
 AnyMachine = TypeVar("AnyMachine", bound=Machine)

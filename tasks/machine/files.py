@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from tasks.actual import FileFacts
-from tasks.intent.model import File
+from tasks.intent.system import File
 from tasks.machine.change import Call, Calls
 from tasks.plan import Step, mapping_diff, text_diff
 

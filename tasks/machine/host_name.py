@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.actual import MachineFacts
-from tasks.intent.model import File, Machine
+from tasks.intent.model import Machine
+from tasks.intent.system import File
 from tasks.machine.change import Call, Calls
 from tasks.machine.files import ABSENT, file_step
 from tasks.machine.paths import HOSTNAME, HOSTS, is_ours

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.intent.model import Configure, CronJob, File, Repository, User
+from tasks.intent.system import Configure, CronJob, File, Repository, User
 
 HEADER = "# Managed by nornir-lxd-fleet.\n"
 SYSCTL = "/etc/sysctl.d/61-nornir-lxd-fleet.conf"

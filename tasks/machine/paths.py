@@ -7,7 +7,8 @@ from pathlib import PurePosixPath
 
 from tasks.errors import FleetError
 from tasks.intent.controller import COMPLETE, KEY, SETTINGS, TOOLS
-from tasks.intent.model import Attachment, Configure, Container, Machine, User
+from tasks.intent.model import Attachment, Container, Machine
+from tasks.intent.system import Configure, User
 from tasks.machine.managed import managed_files, sudoers_path
 
 STATE = "/var/lib/nornir-lxd-fleet"

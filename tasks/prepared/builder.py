@@ -21,7 +21,8 @@ from tasks.containers.writes import change_state, create, stop, wait_until_idle
 from tasks.errors import FleetError, LxdNotFoundError
 from tasks.facts.machine import read_machine
 from tasks.images.prepared import BASE, BASE_NAME, PREPARED
-from tasks.intent.model import Configure, Container, Profile
+from tasks.intent.model import Container, Profile
+from tasks.intent.system import Configure
 from tasks.lxd_api.connection import api_of
 from tasks.machine.change import Call, Calls, Clock, apply_calls
 from tasks.machine.paths import RESOLV_CONF

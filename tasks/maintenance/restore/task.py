@@ -21,7 +21,8 @@ from tasks.facts.host import facts_or_none
 from tasks.facts.lxd import lxd_facts_of
 from tasks.facts.machine import is_known, read_machine
 from tasks.intent.maintenance import Backup
-from tasks.intent.model import Address, Configure, Container
+from tasks.intent.model import Address, Container
+from tasks.intent.system import Configure
 from tasks.lxd_api.connection import api_of
 from tasks.maintenance.backups.plan import newest
 from tasks.maintenance.backups.read_room import read_room
