@@ -21,8 +21,8 @@ from tasks.state import StateFolder
 RUN_KEY = "nornir-lxd-fleet"
 
 
-class Held(Protocol):
-    """What is held on a host until it is closed."""
+class HeldLock(Protocol):
+    """A lock on an LXD host, held until it is closed."""
 
     @property
     def alive(self) -> bool:
@@ -34,90 +34,91 @@ class Held(Protocol):
 
 @dataclass
 class Run:
-    """One run over a fleet.
-
-    ``hosts`` are all Nornir hosts, also those that a filter left out; ``selected`` are the machines
-    that may be changed, ``excluded`` those that were left out by name; ``facts`` (LXD hosts) and
-    ``machines`` are what has been read so far, ``unreachable`` those that could not be reached, by
-    name with the reason; ``exchanges`` counts by machine SSH execs, API requests and the bytes that
-    they carried there and back, as ``{"execs": n, "requests": n, "sent": n, "received": n}``:
-    scripts, their input and output, bodies of requests and answers; ``stop`` is set when the run
-    shall end after what is under way. ``host_keys`` are the fingerprints under which an unknown SSH
-    host key may be learned, by machine; ``locks`` are the LXD hosts' locks held. ``addresses`` are
-    those at which a machine has to be reached for now, by name, instead of where it may be found:
-    nothing else will do, and none of them is remembered as good. ``leaving`` are the containers
-    that this run stops and renames, or in a dry run would. ``down`` are the containers that this
-    run could not restart or move well, by their ``apart`` group. ``fetched`` are the images
-    that this run downloaded or made: alias -> the LXD host that has it, and the fingerprint.
-    ``not_fetched`` are those that did not come from their server, with the reason, and servers that
-    did not answer at all: nobody asks them again.
-    ``over_exec`` are the containers that are worked on through ``lxc exec``, by name with the
-    reason. ``no_images`` says why an LXD host has not got an image, by host and alias.
-    ``controllers`` are the machines that manage the fleet themselves, as far as they were read.
-    ``drift`` is what a dry run of provision found, by machine, once it was asked for; ``comparing``
-    is the lock under which it is made. ``renewing`` is that under which certificates are renewed,
-    since that concerns all LXD hosts. ``promised`` are the bytes that backups under way are still
-    to get, by machine, ``promising`` is the lock under which that is asked for.
-    """
+    """One run over a fleet: what its tasks have read and done, and the locks between them."""
 
     intent: Intent
     state: StateFolder
+    #: All Nornir hosts, also those that a filter left out.
     hosts: Mapping[str, Host] = field(default_factory=dict)
+    #: The machines that may be changed, and those that were left out by name.
     selected: frozenset[str] = frozenset()
     excluded: frozenset[str] = frozenset()
+    #: What has been read: of LXD hosts, of the system of any machine.
     facts: dict[str, HostFacts] = field(default_factory=dict)
     machines: dict[str, MachineFacts] = field(default_factory=dict)
+    #: Those that could not be reached, with the reason.
     unreachable: dict[str, str] = field(default_factory=dict)
+    #: The fingerprints under which an unknown SSH host key may be learned, by machine.
     host_keys: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False
-    locks: dict[str, Held] = field(default_factory=dict)
+    #: The LXD hosts' locks that are held.
+    locks: dict[str, HeldLock] = field(default_factory=dict)
+    #: Where a machine has to be reached for now, instead of where it may be found: nothing else
+    #: will do, and none of them is remembered as good.
     addresses: dict[str, str] = field(default_factory=dict)
+    #: The containers that this run stops and renames, or in a dry run would.
     leaving: set[str] = field(default_factory=set)
+    #: The containers that this run could not restart or move well, by their ``apart`` group.
     down: dict[str, str] = field(default_factory=dict)
+    #: The images that it downloaded or made: alias -> the LXD host that has it, the fingerprint.
     fetched: dict[str, tuple[str, str]] = field(default_factory=dict)
+    #: Images that did not come from their server, and servers that did not answer at all, with the
+    #: reason: nobody asks them again.
     not_fetched: dict[str, str] = field(default_factory=dict)
+    #: The containers that are worked on through ``lxc exec``, with the reason.
     over_exec: dict[str, str] = field(default_factory=dict)
+    #: Why an LXD host has not got an image, by host and alias.
     no_images: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: The machines that manage the fleet themselves, as far as they were read.
     controllers: dict[str, Identity] = field(default_factory=dict)
+    #: What a dry run of provision found, by machine, once it was asked for.
     drift: Mapping[str, dict[str, Any]] | None = None
-    exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
-    stop: threading.Event = field(default_factory=threading.Event)
-    comparing: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    renewing: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    #: The bytes that backups under way are still to get, by machine.
     promised: dict[str, int] = field(default_factory=dict)
-    promising: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    #: By machine ``{"execs": n, "requests": n, "sent": n, "received": n}``: SSH execs, requests to
+    #: LXD's API, and the bytes of scripts, of their input and output, of requests and answers.
+    exchanges: dict[str, dict[str, int]] = field(default_factory=dict)
+    #: Set when the run shall end after what is under way.
+    stop: threading.Event = field(default_factory=threading.Event)
     _counting: threading.Lock = field(default_factory=threading.Lock, repr=False)
-    _reading: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
-    _apart: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
-    _opening: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
-    _fetching: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
-    _restoring: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
+    _locks: dict[str, threading.Lock] = field(default_factory=dict, repr=False)
 
     def opening(self, machine: str) -> threading.Lock:
         """The lock under which a machine's connections are opened, so that threads share one."""
-        with self._counting:
-            return self._opening.setdefault(machine, threading.Lock())
+        return self._lock(f"open {machine}")
 
     def apart(self, group: str) -> threading.Lock:
         """The lock under which one machine of an ``apart`` group is out of service."""
-        with self._counting:
-            return self._apart.setdefault(group, threading.Lock())
+        return self._lock(f"apart {group}")
 
     def fetching(self, alias: str) -> threading.Lock:
         """The lock under which one host gets an image that the others then copy from it."""
-        with self._counting:
-            return self._fetching.setdefault(alias, threading.Lock())
+        return self._lock(f"fetch {alias}")
 
     def restoring(self, host: str) -> threading.Lock:
         """The lock under which one container at a time is brought to an LXD host from a backup:
         each sees the room and the volumes that the one before has left."""
-        with self._counting:
-            return self._restoring.setdefault(host, threading.Lock())
+        return self._lock(f"restore {host}")
 
     def reading(self, host: str) -> threading.Lock:
         """The lock under which one LXD host is read, so that threads share one read of it."""
+        return self._lock(f"read {host}")
+
+    def comparing(self) -> threading.Lock:
+        """The lock under which the dry run of a provision is made, whose outcome is ``drift``."""
+        return self._lock("compare")
+
+    def renewing(self) -> threading.Lock:
+        """The lock under which certificates are renewed, which concerns all LXD hosts."""
+        return self._lock("renew")
+
+    def promising(self) -> threading.Lock:
+        """The lock under which room is asked for and ``promised``."""
+        return self._lock("promise")
+
+    def _lock(self, purpose: str) -> threading.Lock:
         with self._counting:
-            return self._reading.setdefault(host, threading.Lock())
+            return self._locks.setdefault(purpose, threading.Lock())
 
     def count(
         self, machine: str, kind: Literal["execs", "requests"], *, sent: int = 0, received: int = 0

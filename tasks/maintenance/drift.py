@@ -41,7 +41,7 @@ def find_drift(task: Task) -> Result:
                 f"{task.host.name} is not among what was selected",
                 remedy="open the fleet with a limit that has it",
             )
-        with run.comparing:
+        with run.comparing():
             if run.drift is None:
                 run.drift = _compared(task.nornir, run)
         entry = run.drift[task.host.name]

@@ -20,13 +20,13 @@ def promised_room(
 
     Yields what is called with a machine and the bytes that have been written there.
     """
-    with run.promising:
+    with run.promising():
         left = dict(look(dict(run.promised)))
         for machine, size in left.items():
             run.promised[machine] = run.promised.get(machine, 0) + size
 
     def give_back(machine: str, size: int) -> None:
-        with run.promising:
+        with run.promising():
             run.promised[machine] -= size
             left[machine] -= size
 

@@ -63,7 +63,7 @@ def renew_certificates(task: Task, dry_run: bool | None = None) -> Result:
     ``Result.result`` is the record of phase ``certificates``; failed with everything that ends too
     soon, or has expired, and was not, or too late, renewed. Errors are in it, never raised.
     """
-    with run_of(task).renewing:  # it writes on the other hosts as well
+    with run_of(task).renewing():  # it writes on the other hosts as well
         return _Certificates(task.host).result(task, dry_run)
 
 
