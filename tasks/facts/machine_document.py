@@ -116,9 +116,10 @@ def _contents(encoded: str) -> dict[str, bytes]:
 
 
 def _user(words: Sequence[str]) -> UserFacts:
+    """Encoded is what may be empty or hold blanks."""
     shell, home, uid, keys, *groups = words
     lines = tuple(_text(keys).splitlines())
-    return UserFacts(shell=shell, home=home, groups=tuple(groups), keys=lines, uid=int(uid))
+    return UserFacts(_text(shell), _text(home), groups=tuple(groups), keys=lines, uid=int(uid))
 
 
 def _units(lines: Sequence[str], names: Sequence[str]) -> dict[str, UnitFacts]:
