@@ -245,6 +245,14 @@ class TestWhole:
         assert entry["status"] == "changed", entry["message"]
         assert machine.inside("id -gn operator").strip() == "operator"
 
+    def test_a_user_without_a_shell_of_its_own_gets_one(self, machine: Configured) -> None:
+        machine.inside("useradd -m empty; sed -i '/^empty:/s|[^:]*$||' /etc/passwd")
+        assert machine.converge(Configure(users=(User("empty"),)))["status"] in ("ok", "changed")
+        wanted = Configure(users=(User("empty", shell="/bin/sh"),))
+        entry = machine.converge(wanted)
+        assert entry["status"] == "changed", entry["message"]
+        assert machine.inside("getent passwd empty").strip().endswith(":/bin/sh")
+
     def test_what_holds_apt_up_is_waited_for_and_what_it_left_is_mended(
         self, machine: Configured
     ) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
 
+from tasks.actual import UserFacts
 from tasks.bootstrap.task import _ContainerBootstrap
 from tasks.errors import CommandError, DeadlineError, FleetError
 from tasks.facts.machine import read_machine
+from tasks.facts.machine_document import parse_machine
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.shell import Completed
@@ -91,3 +94,15 @@ def test_a_host_key_that_is_lost_is_asked_for_once_more(
         with pytest.raises(FleetError, match="it has no SSH host key"):
             bootstrap.apply(Plan())
     assert shell.execs == len(answers)
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode() or "-"
+
+
+@pytest.mark.parametrize("shell", ["/bin/bash", "", "/opt/a shell"])
+@pytest.mark.parametrize("home", ["/home/olga", "", "/home/o l g a"])
+def test_a_user_whose_entry_has_empty_words_or_blanks(shell: str, home: str) -> None:
+    line = f"user olga {encoded(shell)} {encoded(home)} 1000 - olga adm"
+    facts = parse_machine("web-01", f"{line}\n{SAID}", units=())
+    assert facts.users == {"olga": UserFacts(shell, home, ("olga", "adm"), (), 1000)}

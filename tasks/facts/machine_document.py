@@ -128,9 +128,10 @@ def _by_first(lines: Sequence[Sequence[str]]) -> dict[str, tuple[str, ...]]:
 
 
 def _user(words: Sequence[str]) -> UserFacts:
+    """Encoded is what may be empty or hold blanks."""
     shell, home, uid, keys, *groups = words
     lines = tuple(line for line in _text(keys).split("\n") if line)  # as sshd has them
-    return UserFacts(shell=shell, home=home, groups=tuple(groups), keys=lines, uid=int(uid))
+    return UserFacts(_text(shell), _text(home), groups=tuple(groups), keys=lines, uid=int(uid))
 
 
 def _units(lines: Sequence[str], names: Sequence[str]) -> dict[str, UnitFacts]:

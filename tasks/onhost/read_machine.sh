@@ -154,11 +154,13 @@ read_user() {
     home=$(echo "$entry" | cut -d: -f6)
     keys=
     uid=$(echo "$entry" | cut -d: -f3)
-    if [ ! -L "$home/.ssh" ] && [ ! -L "$home/.ssh/authorized_keys" ]; then
+    if [ -n "$home" ] && [ ! -L "$home/.ssh" ] && [ ! -L "$home/.ssh/authorized_keys" ]; then
         # sshd reads both
         keys=$(cat "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" 2>/dev/null | base64 -w0)
     fi
-    echo "user $1 $(echo "$entry" | cut -d: -f7) $home $uid ${keys:--} $(id -Gn "$1")"
+    shell=$(echo "$entry" | cut -d: -f7 | tr -d '\n' | base64 -w0)
+    home=$(printf %s "$home" | base64 -w0)
+    echo "user $1 ${shell:--} ${home:--} $uid ${keys:--} $(id -Gn "$1")"
 }
 
 read_timezone() {
