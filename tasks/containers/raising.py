@@ -159,6 +159,7 @@ class _Raising:
             raise self._still_to_do(left)
 
     def _plan(self, container: Container, facts: LxdFacts) -> Plan[ContainerWrite]:
+        state, name = self.shared.state, container.name
         # other hosts' threads write to both meanwhile
         read = {n: f.lxd for n, f in list(self.shared.facts.items()) if n != self.host.name}
         unread = [name for name in list(self.shared.unreachable) if name in self.intent.lxd_hosts]
@@ -178,6 +179,7 @@ class _Raising:
                 datetime.now(timezone.utc),
             ),
             unread=[*unread, *(name for name, lxd in read.items() if lxd.problem)],
+            known_in=str(state.known_hosts) if state.knows(name, name, 22) else "",
             prune=self.options.prune,
             allow_restart=self.options.allow_restart,
         )
