@@ -206,11 +206,11 @@ class _Raising:
                 self._see_that_it_may_start(job, held)
             attempt.begun = True
             try:
-                self._carry_out(api, job.container, attempt.plan)
+                self._carry_out(api, job, attempt.plan)
             except LxdError as error:
                 if not is_unfinished(error):
                     raise
-                self._finish(api, job.container)
+                self._finish(api, job)
         job.ended = True
 
     def _see_that_it_may_start(self, job: _Job, held: Held) -> None:
@@ -232,18 +232,27 @@ class _Raising:
         ]
         return who_has(self.task_host, wanted)
 
-    def _finish(self, api: LxdApi, container: Container) -> None:
+    def _finish(self, api: LxdApi, job: _Job) -> None:
         """Let LXD end what a killed run left it to do, and do what is then still missing."""
-        instances = dict(self.facts.instances)
+        container, instances = job.container, dict(self.facts.instances)
         try:
             instances[container.name] = wait_until_idle(api, container.name)
         except LxdNotFoundError:
             instances.pop(container.name, None)
         again = self._plan(container, replace(self.facts, instances=instances))
-        self._carry_out(api, container, again)
+        self._carry_out(api, job, again)
 
-    def _carry_out(self, api: LxdApi, container: Container, plan: Plan[ContainerWrite]) -> None:
-        carry_out(api, self.shared, container, plan, force=self.options.force)
+    def _carry_out(self, api: LxdApi, job: _Job, plan: Plan[ContainerWrite]) -> None:
+        notes = carry_out(
+            api,
+            self.shared,
+            job.container,
+            plan,
+            force=self.options.force,
+            allow_restart=self.options.allow_restart,
+        )
+        planned = job.attempt.plan
+        job.attempt.plan = replace(planned, notes=(*planned.notes, *notes))
 
     def _prove(self, todo: list[_Job], facts: LxdFacts) -> None:
         for job in todo:
