@@ -67,6 +67,7 @@ def raise_containers(
     allow_restart: bool = False,
     move: Collection[str] = (),
     force: bool = False,
+    first: bool = False,
 ) -> Result:
     """Create, start and mend the selected containers that are declared on an LXD host.
 
@@ -80,6 +81,8 @@ def raise_containers(
         move: the names of those that are moved here where another LXD host has them. They are
             stopped meanwhile, and the former ones are kept there, stopped and renamed.
         force: stop hard what has to stop and does not shut down by itself.
+        first: leave those that wait for an image to be prepared to the next call in this run, which
+            then raises them alone.
 
     All containers go their way at the same time, and what fails on one is booked on it alone. The
     Result holds the host's own record (see :func:`tasks.outcome.record`) with the key
@@ -87,7 +90,7 @@ def raise_containers(
     be read or written, or where a container that has to go did not; then a container that was
     not brought to an end is missing there.
     """
-    raising = _Raising(task, _Options(prune, allow_restart, frozenset(move), force))
+    raising = _Raising(task, _Options(prune, allow_restart, frozenset(move), force), first)
     with raising.departing:
         raising.plan()
         if not task.is_dry_run(dry_run):
@@ -108,7 +111,7 @@ def raise_containers(
 class _Raising:
     """The containers of one LXD host: planned together, applied side by side, proven at once."""
 
-    def __init__(self, task: Task, options: _Options) -> None:
+    def __init__(self, task: Task, options: _Options, first: bool) -> None:
         self.task_host = task.host
         self.shared = run_of(task)
         self.intent = self.shared.intent
@@ -117,10 +120,15 @@ class _Raising:
         self.today = date.today()
         self.facts = LxdFacts()
         self.departing = Attempt(PHASE)
+        waiting = self.shared.waiting.get(self.host.name)
+        self.rest = waiting is not None and not first
+        if self.rest:
+            del self.shared.waiting[self.host.name]
         self.jobs = [
             _Job(container)
             for container in self.intent.containers_on(self.host.name)
             if container.name in self.shared.selected
+            and (waiting is None or (container.name in waiting) is self.rest)
         ]
 
     def plan(self) -> None:
@@ -185,6 +193,8 @@ class _Raising:
         )
 
     def _plan_departed(self, facts: LxdFacts) -> Plan[ContainerWrite]:
+        if self.rest:
+            return Plan()  # the call before has seen to them
         declared = {container.name: container.on for container in self.intent.containers.values()}
         prune = self.options.prune and self.host.name in self.shared.selected
         return plan_departed(declared, self.host.name, facts, self.today, prune=prune)
