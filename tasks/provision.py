@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from nornir.core import Nornir
@@ -29,7 +30,7 @@ from tasks.images import sync_images
 from tasks.lxd_server.task import setup_lxd
 from tasks.mistakes import nearest
 from tasks.outcome import PHASES, Attempt, record
-from tasks.prepared import prepare_images
+from tasks.prepared import leave_waiting, prepare_images
 from tasks.profiles.task import sync_profiles
 from tasks.prove import prove_machine
 from tasks.remotes.task import sync_remotes
@@ -191,10 +192,15 @@ class _Provision:
                 Leg("profiles", sync_profiles, prune),
                 Leg(IMAGES, sync_images, prune, blocks=False),
             ]
-            if self._prepares(host):
-                legs.append(Leg(IMAGES, prepare_images, blocks=False))
+        raising = {**prune, **self.containers}
+        if host in self.selected and self._prepares(host):
+            if IMAGES in self.phases:  # who needs none of them does not wait until they are there
+                leave = partial(leave_waiting, self.nr.inventory.hosts[host])
+                first = {**raising, "first": True}
+                legs.append(Leg("containers", raise_containers, first, blocks=False, when=leave))
+            legs.append(Leg(IMAGES, prepare_images, blocks=False))
         if host in self.selected or self._carries_selected(host):
-            legs.append(Leg("containers", raise_containers, {**prune, **self.containers}))
+            legs.append(Leg("containers", raise_containers, raising))
         return legs
 
     def _prepares(self, host: str) -> bool:

@@ -65,6 +65,9 @@ class Run:
     #: Images that did not come from their server, and servers that did not answer at all, with the
     #: reason: nobody asks them again.
     not_fetched: dict[str, str] = field(default_factory=dict)
+    #: The containers of an LXD host that are left until their images are prepared, by host, between
+    #: the two times that it raises containers.
+    waiting: dict[str, frozenset[str]] = field(default_factory=dict)
     #: The containers that are worked on through ``lxc exec``, with the reason.
     over_exec: dict[str, str] = field(default_factory=dict)
     #: Why an LXD host has not got an image, by host and alias.

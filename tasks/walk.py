@@ -24,13 +24,15 @@ class Leg:
     """One phase and the Nornir task that does it.
 
     ``blocks`` says whether a failure ends the machine's way: not where what comes next sees by
-    itself what it lacks.
+    itself what it lacks. ``when`` is asked once all before it is done; where it says no, the leg is
+    left out as if it was none.
     """
 
     phase: str
     task: Callable[..., Result]
     options: Mapping[str, Any] = field(default_factory=dict)
     blocks: bool = True
+    when: Callable[[], bool] = lambda: True
 
 
 def run_over(
@@ -73,8 +75,10 @@ def walk(task: Task, legs: Sequence[Leg], report: Report, *, book: bool = True) 
     for leg in legs:
         if stop.is_set():
             entry = record(leg.phase, "skipped", message="the run was asked to stop")
-        else:
+        elif leg.when():
             entry = _run(task, leg, report)
+        else:
+            continue
         if book:
             report.add(task.host.name, entry)
             if "edges" in entry:

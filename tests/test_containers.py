@@ -72,6 +72,7 @@ def test_plan(case: dict[str, Any]) -> None:
         facts,
         others=others,
         unread=case.get("unread", []),
+        known_in=case.get("known_in", ""),
         move=case.get("move", False),
         today=date(2026, 2, 28),
         prune=case.get("prune", False),

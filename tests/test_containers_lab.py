@@ -142,7 +142,8 @@ def test_drift_is_mended_in_place_key_by_key(objects: ObjectFleet) -> None:
     fleet.forget()
     dry = fleet.do(raise_containers, dry_run=True).result["containers"]["obj-one"]
     assert dry["steps"][0]["detail"] == (
-        "config boot.autostart.delay, config user.site, device if-own, profiles obj-web"
+        "config boot.autostart.delay, config user.site, device if-own, profiles obj-web; if-own is "
+        "plugged in anew at once"
     )
     assert instance(objects, "obj-one")["config"]["user.site"] == "rtm"
     real = fleet.do(raise_containers).result["containers"]["obj-one"]
@@ -162,7 +163,10 @@ def test_drift_is_mended_in_place_key_by_key(objects: ObjectFleet) -> None:
 DRIFT = {
     "a config key": ("config set obj-one user.site=rtm", "config user.site"),
     "a config key that is gone": ("config unset obj-one user.site", "config user.site"),
-    "a device": ("config device set obj-one if-own mtu 1400", "device if-own"),
+    "a device": (
+        "config device set obj-one if-own mtu 1400",
+        "device if-own; if-own is plugged in anew at once",
+    ),
     "a device that is gone": ("config device remove obj-one if-own", "device if-own"),
     "the order of the profiles": (
         "profile assign obj-one obj-web,obj-app",

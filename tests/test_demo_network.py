@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.demo import CONTAINERS, HOSTS, Demo, change, messages, statuses
+from tests.demo import ADDRESSES, CONTAINERS, HOSTS, Demo, change, messages, statuses
 
 pytestmark = pytest.mark.lab
 
 NEW = "192.168.56.159"
+MACS = {"web-03": "00:16:3e:00:aa:{}3", "web-04": "00:16:3e:00:aa:{}4"}
 
 
 def phase(report: dict[str, Any], host: str, name: str) -> dict[str, Any]:
@@ -113,3 +114,97 @@ class TestRolling:
         assert report["exit"] == 0
         for host in HOSTS:
             assert "br-more" not in demo.lab.exec(host, "ls /sys/class/net").stdout
+
+
+@pytest.fixture(scope="class")
+def pinned(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An inventory with MACs; afterwards the containers have those of before, and networkd."""
+    inventory = Demo.copy_inventory(tmp_path_factory.mktemp("pinned"))
+    pin(inventory, 0)
+    yield inventory
+    demo.lab.exec(HOSTS[1], "lxc delete -f web-03 web-04", timeout=60)
+    back = demo.report()
+    assert back["exit"] == 0, back
+
+
+def pin(inventory: Path, number: int) -> None:
+    """Declare MACs with this number in them."""
+
+    def macs(hosts: dict[str, Any]) -> None:
+        for name, mac in MACS.items():
+            hosts[name]["data"]["macs"] = {"demo": mac.format(number)}
+
+    change(inventory, "hosts.yaml", macs)
+
+
+def has(demo: Demo, name: str) -> list[str]:
+    """The MAC of a container, and what address it has."""
+    look = "cat /sys/class/net/if-demo/address; ip -o -4 address show dev if-demo"
+    return [
+        word for word in demo.inside(name, look).split() if word.startswith(("00:", "192.168.56.1"))
+    ]
+
+
+class TestAnotherMac:
+    """Of running containers, whose NIC LXD plugs in anew for it."""
+
+    def test_is_said_and_the_addresses_come_back_by_themselves(
+        self, demo: Demo, pinned: Path
+    ) -> None:
+        """With networkd alone, and where cloud-init has set it up without any MAC."""
+        dry = demo.report("--dry-run", inventory=pinned)
+        report = demo.report(inventory=pinned)
+        assert report["exit"] == 0, [messages(report, name) for name in MACS]
+        for name, mac in MACS.items():
+            told = [phase(each, name, "containers")["steps"] for each in (dry, report)]
+            assert told[0] == told[1]
+            assert "device if-demo" in told[0][0]["detail"]
+            assert told[0][0]["detail"].endswith("; if-demo is plugged in anew at once")
+            assert "did not come back" not in messages(report, name)
+            # over SSH, to the new MAC
+            assert "lxc exec" not in messages(report, name)
+            assert has(demo, name)[:2] == [mac.format(0), f"{ADDRESSES[name]}/24"]
+        assert demo.report(inventory=pinned)["summary"]["changed"] == 0
+
+    def test_where_cloud_init_knows_the_mac_a_restart_brings_them_back(
+        self, demo: Demo, pinned: Path
+    ) -> None:
+        limit = ("--limit", "web-04")
+        knows = demo.report("--allow-restart", *limit, inventory=pinned)
+        assert knows["exit"] == 0, messages(knows, "web-04")
+        pin(pinned, 1)
+        lost = demo.report(*limit, inventory=pinned)
+        said = phase(lost, "web-04", "containers")["message"]
+        assert f"{ADDRESSES['web-04']}/24 on if-demo did not come back by itself" in said, said
+        assert "a restart does (--allow-restart)" in said
+        assert lost["exit"] == 1
+        back = demo.report("--allow-restart", *limit, inventory=pinned)
+        assert back["exit"] == 0, messages(back, "web-04")
+        assert has(demo, "web-04")[1] == f"{ADDRESSES['web-04']}/24"
+        pin(pinned, 2)
+        at_once = demo.report("--allow-restart", *limit, inventory=pinned)
+        assert at_once["exit"] == 0, messages(at_once, "web-04")
+        assert has(demo, "web-04")[:2] == [
+            MACS["web-04"].format(2),
+            f"{ADDRESSES['web-04']}/24",
+        ]
+
+    def test_where_ifupdown_has_them_bootstrap_or_a_restart_brings_them_back(
+        self, demo: Demo, pinned: Path
+    ) -> None:
+        name, address = "web-03", f"{ADDRESSES['web-03']}/24"
+        demo.inside(name, "apt-get -q update && apt-get -q -y install ifupdown", timeout=120)
+        demo.inside(
+            name,
+            "systemctl disable --now systemd-networkd.socket systemd-networkd.service; "
+            "rm /etc/systemd/network/*; ip address flush dev if-demo",
+        )
+        assert demo.report("--limit", name, inventory=pinned)["exit"] == 0
+        for number, options in ((3, ()), (4, ("--allow-restart", "--phase", "containers"))):
+            pin(pinned, number)
+            report = demo.report("--limit", name, *options, inventory=pinned)
+            assert report["exit"] == 0, messages(report, name)
+            said = phase(report, name, "containers")["message"]
+            assert f"{address} on if-demo did not come back by itself after that" in said
+            assert ("so it was restarted" in said) is bool(options)
+            assert has(demo, name)[:2] == [MACS[name].format(number), address]

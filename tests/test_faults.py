@@ -122,6 +122,26 @@ class TestSsh:
         change(inventory, "hosts.yaml", lambda hosts: hosts[HOSTS[1]].update(port=2222))
         assert "2222" in self.run(demo, inventory)
 
+    def test_a_container_that_may_be_on_the_other_host_is_not_made_a_second_time(
+        self, demo: Demo, inventory: Path
+    ) -> None:
+        demo.lab.exec(HOSTS[0], "lxc delete -f web-01", timeout=60)
+        change(inventory, "hosts.yaml", lambda hosts: hosts[HOSTS[1]].update(port=2222))
+        limit = ("--limit", HOSTS[0], "--limit", "web-01")
+        for arguments in (("--dry-run",), ()):
+            refused = demo.report(*arguments, *limit, inventory=inventory)
+            assert refused["exit"] == 1
+            assert (statuses(refused)["web-01"], statuses(refused)[HOSTS[0]]) == ("failed", "ok")
+            said = messages(refused, "web-01")
+            assert f"may be on {HOSTS[1]}, which could not be read; nothing is created" in said
+        assert demo.lab.exec(HOSTS[0], "lxc info web-01").returncode != 0
+        forget = said[said.index("ssh-keygen") :].split()
+        subprocess.run(forget, check=True, timeout=20, capture_output=True)
+        raised = demo.report(*limit, inventory=inventory)
+        assert statuses(raised)["web-01"] == "changed", messages(raised, "web-01")
+        assert f"not looked for on {HOSTS[1]}" in messages(raised, "web-01")
+        assert demo.report()["exit"] == 0
+
     def test_refused_key(self, demo: Demo, inventory: Path, tmp_path: Path) -> None:
         key = tmp_path / "key"
         subprocess.run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tasks.images.prepared import (
 from tasks.intent.model import Bootstrap, Container, Image, Profile, Ssh
 from tasks.ownership import BUILDER_KEY, CREATED_KEY
 from tasks.prepared import plan_prepared
+from tasks.prepared.plan import waiting_for
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "prepared.yaml").read_text())
 NOW = datetime(2026, 2, 20, tzinfo=timezone.utc)
@@ -99,3 +101,16 @@ def test_a_container_starts_from_the_prepared_image_only_where_it_is_asked_for(
     images = {"plain": Image("plain", prepare=prepare)}
     assert starts_from(one, images, {}, facts, NOW) == (alias if prepare else "plain")
     assert starts_from(one, images, {}, LxdFacts(), NOW) == "plain"
+
+
+def test_only_new_containers_of_an_image_that_is_to_be_prepared_wait() -> None:
+    images = {**PLAIN, "other": Image("other")}
+    new, made, there = (container(name, [name]) for name in ("new", "made", "there"))
+    containers = [new, made, there, replace(container("another", []), image="other")]
+    has = {"cafe0000": {"alias": True, "base": "base0000", "made": "2026-02-01"}}
+    facts = facts_of(prepared_alias(made, {}), has, {"there": {"name": "there", "config": {}}})
+    plan = plan_prepared(containers, images, {}, facts, others={}, now=NOW)
+    assert waiting_for(plan, containers, images, {}, facts, others={}) == {"new"}
+    elsewhere = {"voice-02": LxdFacts(instances={"new": {}})}
+    plan = plan_prepared(containers, images, {}, facts, others=elsewhere, now=NOW)
+    assert waiting_for(plan, containers, images, {}, facts, others=elsewhere) == set()

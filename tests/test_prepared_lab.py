@@ -155,6 +155,34 @@ def test_killed_while_it_prepares_the_next_run_finishes(demo: Demo, prepared: Pa
     assert demo.report(inventory=prepared)["summary"]["changed"] == 0
 
 
+def test_who_needs_none_that_is_missing_does_not_wait_until_it_is_prepared(
+    demo: Demo, prepared: Path
+) -> None:
+    host = HOSTS[1]
+    demo.lab.exec(host, "lxc delete -f web-03 web-04", timeout=60)
+    delete_images(demo, "minimal")
+    report = demo.report("--limit", host, "--limit", "web-*", inventory=prepared, timeout=600)
+    assert report["exit"] == 0, [messages(report, name) for name in (host, *WEBS)]
+    phases = report["hosts"][host]["phases"]
+    assert [p["phase"] for p in phases if p["phase"] in ("images", "containers")] == [
+        "images", "containers", "images", "containers",
+    ]  # fmt: skip
+    made = [d for d in images(demo, host).values() if d["properties"][BASE_NAME] == "minimal"]
+    created = {
+        name: json.loads(demo.lab.exec(host, f"lxc query /1.0/instances/{name}").stdout)
+        for name in ("web-03", "web-04")
+    }
+    moments = [created["web-04"]["created_at"], made[0]["uploaded_at"]]
+    assert [*moments, created["web-03"]["created_at"]] == sorted(
+        [*moments, created["web-03"]["created_at"]]
+    )
+    assert created["web-03"]["config"]["volatile.base_image"] == made[0]["fingerprint"]
+    for name in ("web-03", "web-04"):
+        (entry,) = [p for p in report["hosts"][name]["phases"] if p["phase"] == "containers"]
+        assert [step["action"] for step in entry["steps"]] == ["create", "start"]
+    assert demo.report(inventory=prepared)["summary"]["changed"] == 0
+
+
 def test_what_cannot_be_prepared_is_said_and_the_container_starts_from_the_image_itself(
     demo: Demo, prepared: Path
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from tasks.actual import LxdFacts
 from tasks.containers.migration import move, move_back
+from tasks.containers.replugging import not_there_again
 from tasks.containers.restarting import out_of_service, see_that_it_is_up
 from tasks.containers.step import ContainerWrite
 from tasks.containers.writes import apply_steps, restart
@@ -22,12 +23,23 @@ if TYPE_CHECKING:
 
 
 def carry_out(
-    api: LxdApi, run: Run, container: Container, plan: Plan[ContainerWrite], *, force: bool
-) -> None:
+    api: LxdApi,
+    run: Run,
+    container: Container,
+    plan: Plan[ContainerWrite],
+    *,
+    force: bool,
+    allow_restart: bool,
+) -> tuple[str, ...]:
     """Carry out the steps of a container in order; the first that fails ends it.
 
-    ``api`` is of the LXD host that the container is declared on; ``force`` stops hard what does not
-    shut down by itself.
+    Arguments:
+        api: of the LXD host that the container is declared on.
+        force: stop hard what does not shut down by itself.
+        allow_restart: restart it where a NIC that was plugged in anew has not got its addresses
+            again by itself.
+
+    Returns what is to be noted of it.
     """
     source = next((step.write.host for step in plan.steps if step.action == "move"), "")
     steps = [step for step in plan.steps if step.action != "move"]
@@ -42,14 +54,28 @@ def carry_out(
         steps = [step for step in steps if step.write.host]
     for step in steps:
         if step.action == "restart":
-            with out_of_service(run, container):
-                restart(api, container.name, force=force)
-                see_that_it_is_up(run, container)
+            _restart(api, run, container, force=force)
         elif step.write.host:
             see_that_it_is_up(run, container)
             _let_go_there(run, step)
         else:
             apply_steps(api, [step], force=force)
+    plugged = [nic for step in steps for nic in step.write.plugged]
+    missing = not_there_again(run, container, plugged)
+    if not missing:
+        return ()
+    said = f"{', '.join(missing)} did not come back by itself after that"
+    if not allow_restart:
+        return (f"{said}; where the network is ours the phase bootstrap sees to it, otherwise "
+                "a restart does (--allow-restart)",)  # fmt: skip
+    _restart(api, run, container, force=force)
+    return (f"{said}, so it was restarted",)
+
+
+def _restart(api: LxdApi, run: Run, container: Container, *, force: bool) -> None:
+    with out_of_service(run, container):
+        restart(api, container.name, force=force)
+        see_that_it_is_up(run, container)
 
 
 def _let_go_there(run: Run, step: Step[ContainerWrite]) -> None:

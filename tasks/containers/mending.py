@@ -18,6 +18,7 @@ from tasks.containers.remembered import (
 )
 from tasks.containers.step import ContainerWrite, container_step
 from tasks.containers.wanted import acts_at_start, wanted_config, wanted_devices
+from tasks.instances import is_live, plugs_anew
 from tasks.intent.model import Container, Profile
 from tasks.plan import Step, mapping_diff
 
@@ -80,6 +81,7 @@ def _update(
     if not (config or devices or reordered or removed.config or removed.devices):
         return None
     late = _late(actual, (*config, *removed.config))
+    plugged = _plugged_anew(actual, devices)
     memory = {
         **memory_of_names(
             container.name,
@@ -98,6 +100,7 @@ def _update(
         without_devices=removed.devices,
         profiles=container.profiles if reordered else None,
         waiting=tuple(late),
+        plugged=plugged,
     )
     before: dict[str, Any] = {
         "config": _present(actual.get("config") or {}, (*config, *removed.config)),
@@ -109,28 +112,40 @@ def _update(
     return container_step(
         container,
         write,
-        detail="; ".join(_said(config, devices, removed, write.profiles, late)),
+        detail="; ".join(_said(write, config, removed)),
         diff=mapping_diff(before, after, f"container {container.name}"),
     )
 
 
-def _said(
-    config: Collection[str],
-    devices: Collection[str],
-    removed: Extras,
-    profiles: tuple[str, ...] | None,
-    late: Collection[str],
-) -> Iterator[str]:
-    """What an update changes, in few words."""
+def _said(write: ContainerWrite, config: Collection[str], removed: Extras) -> Iterator[str]:
+    """What an update changes, in few words; ``config`` is without what we remember beside it."""
     names = [f"config {key}" for key in sorted(config)]
-    names += [f"device {name}" for name in sorted(devices)]
+    names += [f"device {name}" for name in sorted(write.devices)]
     names += [f"no config {key}" for key in removed.config]
     names += [f"no device {name}" for name in removed.devices]
-    if profiles is not None:
-        names.append(said_profiles(profiles))
+    if write.profiles is not None:
+        names.append(said_profiles(write.profiles))
     yield ", ".join(names)
-    if late:
-        yield f"{', '.join(late)} {act(late)} at the next start"
+    if write.waiting:
+        yield f"{', '.join(write.waiting)} {act(write.waiting)} at the next start"
+    if write.plugged:
+        are = "is" if len(write.plugged) == 1 else "are"
+        yield f"{', '.join(write.plugged)} {are} plugged in anew at once"
+
+
+def _plugged_anew(actual: Json, devices: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    """The interfaces inside a running instance that LXD takes away and gives again, to change
+    these devices; one that a profile gave so far counts too."""
+    if not is_live(actual):
+        return ()
+    before = actual.get("expanded_devices") or {}
+    return tuple(
+        str(device.get("name", name))
+        for name, device in sorted(devices.items())
+        if device.get("type") == "nic"
+        and before.get(name, {}).get("type") == "nic"
+        and plugs_anew(before[name], device)
+    )
 
 
 def _late(actual: Json, keys: Collection[str]) -> list[str]:

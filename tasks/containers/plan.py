@@ -45,6 +45,7 @@ def plan_container(
     *,
     others: Mapping[str, LxdFacts] | None = None,
     unread: Collection[str] = (),
+    known_in: str = "",
     start_from: str = "",
     move: bool = False,
     today: date | None = None,
@@ -60,6 +61,8 @@ def plan_container(
         facts: what was read of LXD on that host; empty for a host that has no LXD yet.
         others: what was read of the other LXD hosts, by name.
         unread: the other LXD hosts that could not be read, where it could be too.
+        known_in: the file that has its SSH host key from an earlier bootstrap; "" for one that was
+            never seen.
         move: move it here where another host has it.
         today: the date for the new name of what is left there.
         start_from: the alias of the image that it is created from; the declared one's without it.
@@ -67,7 +70,8 @@ def plan_container(
             has not, whoever set them.
         allow_restart: restart it where a change waits for that.
 
-    Raises :class:`FleetError` for a container that is on another host than it is declared on.
+    Raises :class:`FleetError` for a container that is on another host than it is declared on, or
+    that was there before and may be on one that could not be read.
     """
     actual = facts.instances.get(container.name)
     found = find_elsewhere(container, others or {}, asked=move)
@@ -76,6 +80,8 @@ def plan_container(
             return _move(container, profiles, found, today or date.today(), prune=prune)
         if actual or found.names:
             raise _not_here(container, found)
+        if unread and known_in:
+            raise _not_found(container, sorted(unread), known_in)
         unseen = f"not looked for on {', '.join(sorted(unread))}, which could not be read"
         creation = _creation(container, profiles, start_from or container.image)
         return Plan(tuple(creation), notes=(unseen,) if unread else ())
@@ -126,6 +132,19 @@ def _not_here(container: Container, found: Elsewhere) -> FleetError:
         remedy=f"correct its 'on', or have it moved: --move {name}"
         if len(found.names) == 1
         else "look which of them is the right one, and rename the others",
+    )
+
+
+def _not_found(container: Container, unread: list[str], known_in: str) -> FleetError:
+    """It would come into being a second time, empty."""
+    name, places = container.name, ", ".join(unread)
+    return FleetError(
+        f"container {name} was raised before, is on no LXD host that could be read, and may be on "
+        f"{places}, which could not be read; nothing is created",
+        where=container.on,
+        remedy=f"bring {places} back; or restore its backup: maintain.py restore --limit {name} "
+        f"--to {container.on}; or, to have it made anew and empty, forget it: ssh-keygen -f "
+        f"{known_in} -R {name}",
     )
 
 

@@ -67,6 +67,7 @@ def raise_containers(
     allow_restart: bool = False,
     move: Collection[str] = (),
     force: bool = False,
+    first: bool = False,
 ) -> Result:
     """Create, start and mend the selected containers that are declared on an LXD host.
 
@@ -80,6 +81,8 @@ def raise_containers(
         move: the names of those that are moved here where another LXD host has them. They are
             stopped meanwhile, and the former ones are kept there, stopped and renamed.
         force: stop hard what has to stop and does not shut down by itself.
+        first: leave those that wait for an image to be prepared to the next call in this run, which
+            then raises them alone.
 
     All containers go their way at the same time, and what fails on one is booked on it alone. The
     Result holds the host's own record (see :func:`tasks.outcome.record`) with the key
@@ -87,7 +90,7 @@ def raise_containers(
     be read or written, or where a container that has to go did not; then a container that was
     not brought to an end is missing there.
     """
-    raising = _Raising(task, _Options(prune, allow_restart, frozenset(move), force))
+    raising = _Raising(task, _Options(prune, allow_restart, frozenset(move), force), first)
     with raising.departing:
         raising.plan()
         if not task.is_dry_run(dry_run):
@@ -108,7 +111,7 @@ def raise_containers(
 class _Raising:
     """The containers of one LXD host: planned together, applied side by side, proven at once."""
 
-    def __init__(self, task: Task, options: _Options) -> None:
+    def __init__(self, task: Task, options: _Options, first: bool) -> None:
         self.task_host = task.host
         self.shared = run_of(task)
         self.intent = self.shared.intent
@@ -117,10 +120,15 @@ class _Raising:
         self.today = date.today()
         self.facts = LxdFacts()
         self.departing = Attempt(PHASE)
+        waiting = self.shared.waiting.get(self.host.name)
+        self.rest = waiting is not None and not first
+        if self.rest:
+            del self.shared.waiting[self.host.name]
         self.jobs = [
             _Job(container)
             for container in self.intent.containers_on(self.host.name)
             if container.name in self.shared.selected
+            and (waiting is None or (container.name in waiting) is self.rest)
         ]
 
     def plan(self) -> None:
@@ -159,6 +167,7 @@ class _Raising:
             raise self._still_to_do(left)
 
     def _plan(self, container: Container, facts: LxdFacts) -> Plan[ContainerWrite]:
+        state, name = self.shared.state, container.name
         # other hosts' threads write to both meanwhile
         read = {n: f.lxd for n, f in list(self.shared.facts.items()) if n != self.host.name}
         unread = [name for name in list(self.shared.unreachable) if name in self.intent.lxd_hosts]
@@ -178,11 +187,14 @@ class _Raising:
                 datetime.now(timezone.utc),
             ),
             unread=[*unread, *(name for name, lxd in read.items() if lxd.problem)],
+            known_in=str(state.known_hosts) if state.knows(name, name, 22) else "",
             prune=self.options.prune,
             allow_restart=self.options.allow_restart,
         )
 
     def _plan_departed(self, facts: LxdFacts) -> Plan[ContainerWrite]:
+        if self.rest:
+            return Plan()  # the call before has seen to them
         declared = {container.name: container.on for container in self.intent.containers.values()}
         prune = self.options.prune and self.host.name in self.shared.selected
         return plan_departed(declared, self.host.name, facts, self.today, prune=prune)
@@ -204,11 +216,11 @@ class _Raising:
                 self._see_that_it_may_start(job, held)
             attempt.begun = True
             try:
-                self._carry_out(api, job.container, attempt.plan)
+                self._carry_out(api, job, attempt.plan)
             except LxdError as error:
                 if not is_unfinished(error):
                     raise
-                self._finish(api, job.container)
+                self._finish(api, job)
         job.ended = True
 
     def _see_that_it_may_start(self, job: _Job, held: Held) -> None:
@@ -230,18 +242,27 @@ class _Raising:
         ]
         return who_has(self.task_host, wanted)
 
-    def _finish(self, api: LxdApi, container: Container) -> None:
+    def _finish(self, api: LxdApi, job: _Job) -> None:
         """Let LXD end what a killed run left it to do, and do what is then still missing."""
-        instances = dict(self.facts.instances)
+        container, instances = job.container, dict(self.facts.instances)
         try:
             instances[container.name] = wait_until_idle(api, container.name)
         except LxdNotFoundError:
             instances.pop(container.name, None)
         again = self._plan(container, replace(self.facts, instances=instances))
-        self._carry_out(api, container, again)
+        self._carry_out(api, job, again)
 
-    def _carry_out(self, api: LxdApi, container: Container, plan: Plan[ContainerWrite]) -> None:
-        carry_out(api, self.shared, container, plan, force=self.options.force)
+    def _carry_out(self, api: LxdApi, job: _Job, plan: Plan[ContainerWrite]) -> None:
+        notes = carry_out(
+            api,
+            self.shared,
+            job.container,
+            plan,
+            force=self.options.force,
+            allow_restart=self.options.allow_restart,
+        )
+        planned = job.attempt.plan
+        job.attempt.plan = replace(planned, notes=(*planned.notes, *notes))
 
     def _prove(self, todo: list[_Job], facts: LxdFacts) -> None:
         for job in todo:

@@ -17,8 +17,9 @@ class ContainerWrite:
     ``config`` and ``devices`` of an update are what is set, ``without_config`` and
     ``without_devices`` the names of what is taken out, nothing else is touched; ``profiles`` is
     None where they stay. ``image`` is the alias that a create starts from, ``rename`` the new name
-    of a retired one, ``waiting`` are the keys of an update that act at the next start. ``host`` is
-    the LXD host that a move comes from, or that has what is retired after it.
+    of a retired one, ``waiting`` are the keys of an update that act at the next start, ``plugged``
+    the interfaces inside that LXD unplugs and plugs in anew for it. ``host`` is the LXD host that a
+    move comes from, or that has what is retired after it.
     """
 
     action: Literal["create", "update", "start", "restart", "unfreeze", "stop", "retire", "move"]
@@ -31,6 +32,7 @@ class ContainerWrite:
     image: str = ""
     rename: str = ""
     waiting: tuple[str, ...] = ()
+    plugged: tuple[str, ...] = ()
     host: str = ""
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from tasks.actual import LxdFacts
-from tasks.images.prepared import prepared_aliases, prepared_image
+from tasks.images.prepared import prepared_alias, prepared_aliases, prepared_image
 from tasks.images.targets import targets_of
 from tasks.intent.model import Container, Image, Profile
 from tasks.ownership import BUILDER_KEY
@@ -56,9 +56,8 @@ def plan_prepared(
 
     Nothing is prepared where every container is there: it is for those that are created.
     """
-    everywhere = {name for lxd in (facts, *others.values()) for name in lxd.instances}
-    new = (container for container in containers if container.name not in everywhere)
     steps = [*_left(facts)]
+    new = _new(containers, facts, others)
     for alias, container in prepared_aliases(new, images, profiles).items():
         image = images[container.image]
         there = prepared_image(image, alias, facts, now)
@@ -67,6 +66,32 @@ def plan_prepared(
         steps.append(_step(alias, container, there, _elsewhere(image, alias, facts, others, now)))
     reason = "" if steps else "no image has to be prepared"
     return Plan(tuple(steps), reason=reason)
+
+
+def waiting_for(
+    plan: Plan[PreparedWrite],
+    containers: Iterable[Container],
+    images: Mapping[str, Image],
+    profiles: Mapping[str, Profile],
+    facts: LxdFacts,
+    *,
+    others: Mapping[str, LxdFacts],
+) -> frozenset[str]:
+    """The containers to be created that start from an image which the plan is to prepare; the
+    arguments are those of :func:`plan_prepared`."""
+    coming = {step.write.alias for step in plan.steps if step.write.alias}
+    return frozenset(
+        container.name
+        for container in _new(containers, facts, others)
+        if images[container.image].prepare and prepared_alias(container, profiles) in coming
+    )
+
+
+def _new(
+    containers: Iterable[Container], facts: LxdFacts, others: Mapping[str, LxdFacts]
+) -> list[Container]:
+    everywhere = {name for lxd in (facts, *others.values()) for name in lxd.instances}
+    return [container for container in containers if container.name not in everywhere]
 
 
 def _left(facts: LxdFacts) -> Iterator[Step[PreparedWrite]]:

@@ -19,7 +19,7 @@ from tasks.lxd_api.connection import api_of
 from tasks.outcome import Attempt
 from tasks.plan import Plan, Step
 from tasks.prepared.builder import delete_builder, prepare_image
-from tasks.prepared.plan import PreparedWrite, plan_prepared
+from tasks.prepared.plan import PreparedWrite, plan_prepared, waiting_for
 from tasks.run import Run, run_of
 
 PHASE = "images"
@@ -50,6 +50,29 @@ def prepare_images(task: Task, dry_run: bool | None = None) -> Result:
             attempt.plan = _apply(task.host, plan)
             lxd_facts_of(task.host, fresh=True)
     return attempt.result(task)
+
+
+def leave_waiting(host: Host) -> bool:
+    """Note the containers of an LXD host that start from images which are still to be prepared.
+
+    Returns whether there are any, and others besides that need not wait for them; the next
+    ``raise_containers`` then leaves them to the one after it.
+    """
+    run = run_of(host)
+    containers = [c for c in run.intent.containers_on(host.name) if c.name in run.selected]
+    try:
+        facts = lxd_facts_of(host)
+        plan = _plan(run, host)
+    except FleetError:
+        return False  # whoever comes next says so
+    others = others_of(run, host.name)
+    waiting = waiting_for(
+        plan, containers, run.intent.images, run.intent.profiles, facts, others=others
+    )
+    if not waiting or len(waiting) == len(containers):
+        return False
+    run.waiting[host.name] = waiting
+    return True
 
 
 def _plan(run: Run, host: Host) -> Plan[PreparedWrite]:
