@@ -8,12 +8,12 @@ from tasks.bootstrap.task import bootstrap_container, bootstrap_host
 from tasks.bridges.task import configure_bridges
 from tasks.check import check_host
 from tasks.configure.task import configure_system
-from tasks.containers import raise_containers
+from tasks.containers.task import raise_containers
 from tasks.controllers.task import identify_controller
 from tasks.controllers.trust import trust_controllers
 from tasks.facts.host import gather_facts
 from tasks.fleet import open_fleet
-from tasks.images import sync_images
+from tasks.images.task import sync_images
 from tasks.lxd_server.task import setup_lxd
 from tasks.maintenance.backups.task import back_up_container
 from tasks.maintenance.certificates.task import renew_certificates
@@ -26,7 +26,7 @@ from tasks.maintenance.restore.task import place_on, restore_container
 from tasks.maintenance.snapshots import prune_snapshots, take_snapshot
 from tasks.maintenance.upgrade.task import upgrade_packages
 from tasks.picture.drawing import fleet_picture
-from tasks.prepared import prepare_images
+from tasks.prepared.task import prepare_images
 from tasks.profiles.compare import compare_profiles
 from tasks.profiles.task import sync_profiles
 from tasks.prove import prove_machine

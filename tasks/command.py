@@ -49,13 +49,9 @@ from tasks.report import (
     write_private,
 )
 from tasks.run import Run, run_of
-from tasks.schedule import (
-    Entry,
-    install_schedule,
-    places_of_this_user,
-    program_of,
-    remove_schedule,
-)
+from tasks.schedule.entry import Entry, program_of
+from tasks.schedule.install import install_schedule, remove_schedule
+from tasks.schedule.places import places_of_this_user
 from tasks.state import default_state_folder
 from tasks.status.read import status
 from tasks.terminal.nested import show_nested

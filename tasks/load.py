@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tasks.checks import check
+from tasks.checks.check import check
 from tasks.errors import InventoryError
 from tasks.intent.here import Here
 from tasks.intent.inventory import read_inventory

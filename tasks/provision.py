@@ -21,16 +21,16 @@ from tasks.bootstrap.task import bootstrap_container, bootstrap_host
 from tasks.bridges.task import configure_bridges
 from tasks.check import see_that_it_can_be_managed
 from tasks.configure.task import configure_system
-from tasks.containers import raise_containers
+from tasks.containers.task import raise_containers
 from tasks.controllers.known import has_controllers
 from tasks.controllers.task import identify_controller, look_at_controller
 from tasks.controllers.trust import trust_controllers
 from tasks.errors import LockedError, UsageError
-from tasks.images import sync_images
+from tasks.images.task import sync_images
 from tasks.lxd_server.task import setup_lxd
 from tasks.mistakes import nearest
 from tasks.outcome import PHASES, Attempt, record
-from tasks.prepared import leave_waiting, prepare_images
+from tasks.prepared.task import leave_waiting, prepare_images
 from tasks.profiles.task import sync_profiles
 from tasks.prove import prove_machine
 from tasks.remotes.task import sync_remotes

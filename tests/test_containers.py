@@ -13,7 +13,9 @@ import pytest
 import yaml
 
 from tasks.actual import HostFacts, Link, LxdFacts
-from tasks.containers import ContainerWrite, plan_container, plan_departed
+from tasks.containers.departed import plan_departed
+from tasks.containers.plan import plan_container
+from tasks.containers.step import ContainerWrite
 from tasks.containers.wire import addresses_in_reach, see_that_nobody_has
 from tasks.containers.writes import update
 from tasks.errors import FleetError

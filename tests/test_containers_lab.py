@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from tasks.containers import raise_containers, raising, writes
+from tasks.containers import task as raising
+from tasks.containers import writes
+from tasks.containers.task import raise_containers
 from tasks.facts.host import facts_of
-from tasks.images import sync_images
+from tasks.images.task import sync_images
 from tasks.intent.model import Attachment, Container, Profile
 from tasks.lxd_api.api import LxdApi
 from tasks.lxd_api.connection import api_of

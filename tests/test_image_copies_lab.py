@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from tasks import gather_facts
-from tasks.images import copying, sync, sync_images
+from tasks.images import copying
+from tasks.images import task as sync
+from tasks.images.task import sync_images
 from tasks.intent.model import Image
 from tasks.ownership import IMAGE_PROPERTY
 from tests.image_files import (

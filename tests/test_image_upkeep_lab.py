@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tasks import gather_facts
-from tasks.images import sync_images
 from tasks.images.copying import copy_image
+from tasks.images.task import sync_images
 from tasks.intent.model import Container, Image, Profile
 from tasks.maintenance.images import refresh_images
 from tasks.outcome import Record

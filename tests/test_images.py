@@ -14,8 +14,9 @@ import yaml
 from tasks.actual import LxdFacts
 from tasks.errors import FleetError
 from tasks.fingerprint import image_fingerprint
-from tasks.images import plan_images, sync_images
+from tasks.images.plan import plan_images
 from tasks.images.source import source_mark
+from tasks.images.task import sync_images
 from tasks.images.upkeep import plan_upkeep
 from tasks.intent.model import Image, LxdHost, Ssh
 from tasks.ownership import IMAGE_PROPERTY, alias_mark, image_created_by_us

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from tasks import gather_facts
-from tasks.containers import migration, raise_containers
+from tasks.containers import migration
 from tasks.containers.remembered import COPYING, MOVING
+from tasks.containers.task import raise_containers
 from tasks.errors import LxdError
-from tasks.images import sync_images
+from tasks.images.task import sync_images
 from tasks.intent.model import Attachment
 from tasks.profiles.task import sync_profiles
 from tests.demo import HOSTS, ROOT

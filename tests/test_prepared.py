@@ -21,8 +21,7 @@ from tasks.images.prepared import (
 )
 from tasks.intent.model import Bootstrap, Container, Image, Profile, Ssh
 from tasks.ownership import BUILDER_KEY, CREATED_KEY
-from tasks.prepared import plan_prepared
-from tasks.prepared.plan import waiting_for
+from tasks.prepared.plan import plan_prepared, waiting_for
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "prepared.yaml").read_text())
 NOW = datetime(2026, 2, 20, tzinfo=timezone.utc)

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from nornir.core.task import Result
 
-from tasks.containers import raise_containers
+from tasks.containers.task import raise_containers
 from tasks.errors import LxdError
-from tasks.images import sync_images
+from tasks.images.task import sync_images
 from tasks.intent.model import Devices, Profile
 from tasks.lxd_api.api import LxdApi
 from tasks.ownership import CREATED_KEY

@@ -24,8 +24,11 @@ from tasks.intent.cron import maintain_words
 from tasks.intent.system import CronJob
 from tasks.machine.managed import cron_file
 from tasks.plan import Plan
-from tasks.schedule import Entry, Places, install, install_schedule, program_of
+from tasks.schedule import install
 from tasks.schedule.crontab import with_block
+from tasks.schedule.entry import Entry, program_of
+from tasks.schedule.install import install_schedule
+from tasks.schedule.places import Places
 from tasks.schedule.plan import Actual, FileThere, Write, WriteCrontab, plan_removal, plan_schedule
 from tasks.schedule.texts import cron_text, crontab_line, service_text, timer_text
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from tasks.containers import raise_containers
-from tasks.images import sync_images
+from tasks.containers.task import raise_containers
+from tasks.images.task import sync_images
 from tasks.intent.maintenance import Maintenance, Retention
 from tasks.intent.model import Container
 from tasks.maintenance.moments import taken_at

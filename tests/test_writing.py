@@ -20,12 +20,13 @@ from nornir.plugins.runners import SerialRunner
 
 from tasks.actual import ClientFolder, HostFacts, LxdFacts
 from tasks.certificate import make_client_certificate
-from tasks.containers import raise_containers, raising
+from tasks.containers import task as raising
+from tasks.containers.task import raise_containers
 from tasks.errors import CommandError, LockedError, LxdError, LxdUntrustedError
 from tasks.facts import host as facts_host
 from tasks.facts import machine as facts_machine
-from tasks.images import sync as images_sync
-from tasks.images import sync_images
+from tasks.images import task as images_sync
+from tasks.images.task import sync_images
 from tasks.intent.model import Container, Image, Intent, LxdHost, LxdServer, Profile, Ssh
 from tasks.lxd_api import connection
 from tasks.lxd_server import task as lxd_server

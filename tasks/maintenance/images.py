@@ -14,8 +14,8 @@ from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite
 from tasks.images.prepared import prepared_aliases
 from tasks.images.source import source_mark
-from tasks.images.sync import others_of, write_image
 from tasks.images.targets import targets_of
+from tasks.images.task import others_of, write_image
 from tasks.images.upkeep import plan_upkeep
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of

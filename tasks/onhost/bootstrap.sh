@@ -107,6 +107,15 @@ await_address() {
     done
 }
 
+# await_last_try UNIT: systemd starts one that failed some times more, all in some seconds.
+await_last_try() {
+    looks=0
+    while [ "$(systemctl is-active "$1")" = activating ] && [ $looks -lt 100 ]; do
+        looks=$((looks + 1))
+        sleep 0.2
+    done
+}
+
 # start_ssh: its host keys are there, it runs now and after a reboot. Where it does not start, exec
 # still leads here, and the configuration may have what it lacks: exit status 77.
 start_ssh() {
@@ -118,6 +127,7 @@ start_ssh() {
             : >"$log"
             journalctl --sync || true
             journalctl --no-pager -q -o cat -n 8 -u ssh.service || true
+            await_last_try ssh.service
             # systemd has taken it away, and without it sshd -t, which may validate a file, fails
             install -d -m 755 /run/sshd
             exit 77

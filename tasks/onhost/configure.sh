@@ -110,12 +110,18 @@ add_groups() {
 # load_state SERVICE: loaded, not-found, masked, ... (systemctl show -P is younger than Debian 10.)
 load_state() { systemctl show -p LoadState --value "$1"; }
 
-# restart SERVICE: one that does not run has nothing to read again, nor has one that is gone.
+# restart SERVICE: one that does not run has nothing to read again, unless it failed; nor has one
+# that is gone.
 restart() {
     case $(load_state "$1") in
     not-found | masked) ;;
     *)
-        if ! bounded systemctl try-restart "$1"; then
+        how=try-restart
+        if systemctl is-failed --quiet "$1" && systemctl is-enabled --quiet "$1"; then
+            how=restart # it had failed, perhaps for want of what has changed
+            systemctl reset-failed "$1"
+        fi
+        if ! bounded systemctl "$how" "$1"; then
             journalctl --no-pager -q -n 6 -u "$1" || true
             fail "$1 did not start again"
         fi

@@ -13,8 +13,8 @@ from nornir.core.task import Result, Task
 from tasks.errors import FleetError, UnreachableError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.images.copying import copy_image
-from tasks.images.sync import others_of
 from tasks.images.targets import targets_of
+from tasks.images.task import others_of
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import Attempt
 from tasks.plan import Plan, Step
