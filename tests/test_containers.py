@@ -69,7 +69,6 @@ def test_plan(case: dict[str, Any]) -> None:
     planned = partial(
         plan_container,
         container,
-        HOST,
         PROFILES,
         facts,
         others=others,

@@ -32,14 +32,13 @@ from tasks.containers.step import ContainerWrite, container_step
 from tasks.containers.wanted import wanted_config, wanted_devices
 from tasks.errors import FleetError
 from tasks.images.prepared import base_name
-from tasks.intent.model import Container, LxdHost, Profile
+from tasks.intent.model import Container, Profile
 from tasks.ownership import created_by_us, marked
 from tasks.plan import Plan, Step, mapping_diff
 
 
 def plan_container(
     container: Container,
-    host: LxdHost,
     profiles: Mapping[str, Profile],
     facts: LxdFacts,
     *,
@@ -56,7 +55,6 @@ def plan_container(
 
     Arguments:
         container: what the inventory declares.
-        host: the LXD host that it is declared on.
         profiles: all profiles of the inventory, by name.
         facts: what was read of LXD on that host; empty for a host that has no LXD yet.
         others: what was read of the other LXD hosts, by name.

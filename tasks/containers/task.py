@@ -21,7 +21,7 @@ from tasks.containers.plan import plan_container
 from tasks.containers.step import ContainerWrite
 from tasks.containers.wire import addresses_in_reach, see_that_nobody_has, who_has
 from tasks.containers.writes import apply_steps, is_unfinished, wait_until_idle
-from tasks.errors import FleetError, LxdError, LxdNotFoundError, ProofError
+from tasks.errors import FleetError, LxdError, LxdNotFoundError
 from tasks.facts.lxd import lxd_facts_of
 from tasks.images.prepared import starts_from
 from tasks.intent.model import Address, Container
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from tasks.lxd_api.api import LxdApi
 
 PHASE = "containers"
+#: Where what was applied is not there.
+REMEDY = "look at the difference with -v, and at lxc info NAME --show-log"
 #: Containers that LXD works on at once; each waits for LXD, none for another.
 AT_ONCE = 16
 #: Who has which address, once the LXD host has heard it.
@@ -162,9 +164,7 @@ class _Raising:
         self._prove(todo, facts)
         if refused:
             raise refused
-        left = self._plan_departed(facts)
-        if left.changed:
-            raise self._still_to_do(left)
+        self._plan_departed(facts).see_that_nothing_is_left(self.host.name, REMEDY)
 
     def _plan(self, container: Container, facts: LxdFacts) -> Plan[ContainerWrite]:
         state, name = self.shared.state, container.name
@@ -173,7 +173,6 @@ class _Raising:
         unread = [name for name in list(self.shared.unreachable) if name in self.intent.lxd_hosts]
         return plan_container(
             container,
-            self.host,
             self.intent.profiles,
             facts,
             others=read,
@@ -267,16 +266,11 @@ class _Raising:
     def _prove(self, todo: list[_Job], facts: LxdFacts) -> None:
         for job in todo:
             if job.attempt.error is None:
-                left = self._plan(job.container, facts)
-                job.attempt.error = self._still_to_do(left) if left.changed else None
-
-    def _still_to_do(self, left: Plan[ContainerWrite]) -> ProofError:
-        objects = ", ".join(f"{step.action} {step.object}" for step in left.steps)
-        return ProofError(
-            f"applied, but read again there is still to do: {objects}",
-            where=self.host.name,
-            remedy="look at the difference with -v, and at lxc info NAME --show-log",
-        )
+                try:
+                    plan = self._plan(job.container, facts)
+                    plan.see_that_nothing_is_left(self.host.name, REMEDY)
+                except FleetError as error:
+                    job.attempt.error = error
 
 
 def _at_once(jobs: Collection[_Job]) -> int:

@@ -18,10 +18,8 @@ from requests_toolbelt import MultipartEncoder  # type: ignore[import-untyped]
 from tasks.errors import LxdConflictError, LxdNotFoundError
 from tasks.fingerprint import image_fingerprint
 from tasks.intent.secret import hide_from_now
-from tasks.lxd_api.operation import Operation, follow
+from tasks.lxd_api.operation import follow
 from tasks.lxd_api.session import Json, LxdSession, Method, OnAnswer
-
-__all__ = ["LxdApi", "Operation"]
 
 
 class LxdApi:
@@ -98,13 +96,6 @@ class LxdApi:
             return self._update(path, change, deadline)
         except LxdConflictError:
             return self._update(path, change, deadline)
-
-    def start(
-        self, method: Method, path: str, body: Json | None = None, *, etag: str | None = None
-    ) -> Operation:
-        """Have LXD begin something and return at once, so that several run side by side."""
-        response = self._session.request(method, path, body, etag=etag)
-        return Operation(self._session, f"{method} {path}", response.json())
 
     def upload_image(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import Any
 
@@ -114,48 +113,3 @@ def _still_running(where: str, what: str) -> DeadlineError:
         where=where,
         remedy="wait for it (on the host: lxc operation list), then run again",
     )
-
-
-class Operation:
-    """Something LXD has begun.
-
-    LXD forgets an operation some seconds after its end, while a caller may still be waiting for
-    another one: so each is watched from its start, by a thread of its own.
-    """
-
-    def __init__(self, session: LxdSession, what: str, answer: Json) -> None:
-        self.what = what
-        self._session = session
-        self._ended = threading.Event()
-        self._given_up = threading.Event()
-        self._result: Any = answer["metadata"]
-        self._error: Exception | None = None
-        if answer.get("type") == "async":
-            threading.Thread(
-                target=self._watch, args=(answer["operation"],), daemon=True, name=what
-            ).start()
-        else:
-            self._ended.set()
-
-    def wait(self, deadline: float) -> Any:
-        """Wait for the end at most ``deadline`` seconds; returns the operation's metadata.
-
-        Raises :class:`LxdError` where it failed, :class:`DeadlineError` where it still runs.
-        """
-        if not self._ended.wait(deadline):
-            self._given_up.set()
-            raise _still_running(self._session.where, self.what)
-        if self._error:
-            raise self._error
-        return self._result
-
-    def _watch(self, operation: str) -> None:
-        while not self._given_up.is_set():
-            try:
-                self._result = follow(self._session, operation, self.what, time.monotonic() + SLICE)
-            except DeadlineError:
-                continue
-            except Exception as error:
-                self._error = error
-            self._ended.set()
-            return
