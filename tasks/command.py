@@ -35,6 +35,7 @@ from tasks.options import (
     status_options,
 )
 from tasks.picture.drawing import fleet_picture
+from tasks.plan import Plan
 from tasks.provision import provision
 from tasks.report import (
     EXIT_FAILED,
@@ -154,6 +155,10 @@ def _guarded(verbose: bool, command: Callable[[], int]) -> int:
 
 
 def _install(args: argparse.Namespace) -> int:
+    places = places_of_this_user()
+    if args.remove:  # also for an inventory that is gone
+        entry = Entry(Path(args.inventory).expanduser().resolve().name, name=args.name)
+        return _scheduled(remove_schedule(entry, places, dry_run=args.dry_run), args)
     run = run_of(open_fleet(args.inventory))
     by_hand = [name for name, job in chosen(args.jobs).items() if job.by_hand]
     if by_hand:
@@ -166,16 +171,16 @@ def _install(args: argparse.Namespace) -> int:
     needed = home and run.state.path == default_state_folder(name)
     entry = Entry(
         name,
-        args.schedule or "",
+        args.schedule,
         maintain_words(program, inventory, args.jobs, time_limit=args.time_limit),
         {"XDG_STATE_HOME": os.path.abspath(home)} if home and needed else {},  # noqa: PTH100
         args.name,
     )
-    places = places_of_this_user()
-    if args.remove:
-        plan = remove_schedule(entry, places, dry_run=args.dry_run)
-    else:
-        plan = install_schedule(entry, places, systemd=args.systemd, dry_run=args.dry_run)
+    plan = install_schedule(entry, places, systemd=args.systemd, dry_run=args.dry_run)
+    return _scheduled(plan, args)
+
+
+def _scheduled(plan: Plan[Any], args: argparse.Namespace) -> int:
     tell(lambda: show_plan(plan, dry_run=args.dry_run))
     return EXIT_PENDING if args.dry_run and plan.changed else EXIT_OK
 

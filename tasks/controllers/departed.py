@@ -34,20 +34,21 @@ def plan_departed_keys(
     users = {user.name: user.keys for user in machine.configure.users}
     wanted = {"root": (*machine.bootstrap.authorized_keys, *users.get("root", ()))}
     for user, lines in held.items():
-        if is_foreign(paths[user], machine):
-            continue
         others = {key_of(line) for line in wanted.get(user, users.get(user, ()))}
         for identity in former:
             key = key_of(identity.public_key or "")
             its = [line for line in lines if key and key == key_of(line)]
             if its and key not in others:
-                yield _departed(identity, its, user, prune=prune)
+                foreign = paths[user] if is_foreign(paths[user], machine) else ""
+                yield _departed(identity, its, user, foreign=foreign, prune=prune)
 
 
 def _departed(
-    identity: Identity, lines: Sequence[str], user: str, *, prune: bool
+    identity: Identity, lines: Sequence[str], user: str, *, foreign: str, prune: bool
 ) -> Step[Calls] | str:
     what = f"authorized key of {identity.name}" + ("" if user == "root" else f" for {user}")
+    if foreign:
+        return f"{what} is let in, and it is no controller any more; take it out of {foreign} there"
     if not prune:
         return f"{what} is let in, and it is no controller any more; --prune removes it"
     text = "".join(f"{line}\n" for line in lines)

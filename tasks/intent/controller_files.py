@@ -54,6 +54,12 @@ def controller_of(
             "jobs without a schedule",
             'write maintain: "30 4 * * *", or the jobs beneath each of several',
         )
+    maintain = written.get("maintain")
+    for name, each in maintain.items() if isinstance(maintain, dict) else ():
+        if "schedule" not in each and not scope.mistakes.within(place):
+            scope.mistakes.add(
+                place.at("maintain").at(name), "has no schedule", 'write schedule: "30 4 * * *"'
+            )
     for package in (*PACKAGES, *TOOLS, *(("cron",) if "maintain" in written else ())):
         if machine.configure.packages.get(package) == "absent":
             scope.mistakes.add(
@@ -81,8 +87,11 @@ def controller_of(
 def _cron(controller: Controller, written: Mapping[str, Any]) -> Iterator[CronJob]:
     """The one schedule, or each of several by name."""
     maintain = written.get("maintain", {})
+    only = f"maintain-{file_name(controller.environment)}"
     if isinstance(maintain, str):
         maintain = {"": {"schedule": maintain, "jobs": written.get("jobs", [])}}
+    elif maintain:
+        yield CronJob(only, absent=True)  # which it had before there were several
     for name, each in maintain.items():
         words = maintain_words(
             [f"{CURRENT}/venv/bin/fleet-maintain"],
@@ -90,7 +99,7 @@ def _cron(controller: Controller, written: Mapping[str, Any]) -> Iterator[CronJo
             each.get("jobs", []),
             time_limit=each.get("time_limit"),
         )
-        job = "-".join(filter(None, ("maintain", file_name(controller.environment), name)))
+        job = "-".join(filter(None, (only, name)))
         yield CronJob(job, each["schedule"], shlex.join(words))
 
 

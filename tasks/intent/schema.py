@@ -175,7 +175,6 @@ COMMON: Mapping[str, Value] = {
                             "jobs": ListOf(choice(*JOBS)),
                             "time_limit": integer(1, 10000, "a number of minutes"),
                         },
-                        needs=("schedule",),
                     ),
                 ),
                 other=CRON_SCHEDULE,

@@ -1,7 +1,7 @@
 """Containers whose work is taken off them while they, or their LXD host, are rebooted.
 
 Each remembers it in LXD, from before it is drained until it has its work again: what a run that is
-killed leaves so, the next one that upgrades or reboots it ends first.
+killed leaves so, the next maintenance that upgrades or reboots anything ends first.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from tasks.containers.remembered import remembering
 from tasks.containers.step import ContainerWrite
 from tasks.containers.writes import update
-from tasks.errors import FleetError, ProofError
+from tasks.errors import FleetError, ProofError, UnchangedError
+from tasks.facts.lxd import lxd_facts_of
 from tasks.intent.model import Container
 from tasks.lxd_api.connection import api_of
 from tasks.maintenance.boot import DRAINED
@@ -28,6 +29,7 @@ AT_ONCE = 8
 def give_work_again(run: Run, container: Container) -> None:
     """End what an earlier run began. Raises what its undrain, or reaching it or LXD, raises."""
     _Drain(run, container).end()
+    lxd_facts_of(run.hosts[container.on], fresh=True)  # whoever looks next sees it
 
 
 @contextmanager
@@ -37,21 +39,28 @@ def drained(run: Run, containers: Collection[Container], what: str) -> Iterator[
     After ``what`` was done each is looked at, and gets its work again however it is; where it
     fails, as far as it can be reached. Nothing is done where one of them cannot be drained.
 
-    Raises what draining raises, and :class:`ProofError` for those that are not well afterwards, or
-    did not get their work again.
+    Raises :class:`UnchangedError` where one cannot be drained and all got their work again,
+    :class:`ProofError` for those that are not well afterwards or did not get it again, and what is
+    raised within.
     """
     drains = [_Drain(run, container) for container in containers if container.maintenance.drain]
-    refused = _each(drains, _Drain.begin)
-    if refused:
-        _each(drains, _Drain.end)
-        raise refused[0]
+    if not drains:
+        yield
+        return
+    if refused := _each(drains, _Drain.begin):
+        left = _each(drains, _Drain.end)
+        said = "; ".join(map(str, (*refused, *left)))
+        raise ProofError(said) if left else UnchangedError(said)
     try:
         yield
-    except Exception:
-        _each(drains, _Drain.end)
+    except FleetError as error:
+        left = _each(drains, _Drain.end)
+        error.what = "; ".join((error.what, *(f"not undrained: {each}" for each in left)))
         raise
     ill = _each(drains, lambda drain: drain.service.see_that_it_is_well(f"after {what}"))
     failed = [*ill, *_each(drains, _Drain.end)]
+    for name in {container.on for container in containers}:
+        lxd_facts_of(run.hosts[name], fresh=True)  # whoever looks next sees that they are not
     if failed:
         raise ProofError("; ".join(map(str, failed)))
 

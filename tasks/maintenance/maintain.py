@@ -14,7 +14,9 @@ from nornir.core.task import Result, Task
 from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import facts_of, facts_or_none
 from tasks.maintenance.backups.task import BACKUP
+from tasks.maintenance.boot import undrain_step
 from tasks.maintenance.calendar import zone_of
+from tasks.maintenance.drained import give_work_again
 from tasks.maintenance.gate import Gate
 from tasks.maintenance.jobs import JOBS, Job, chosen
 from tasks.maintenance.look import PHASE
@@ -26,6 +28,7 @@ from tasks.maintenance.upgrade.way_back import PHASE as UPGRADE
 from tasks.maintenance.visit import skip_late, visit
 from tasks.maintenance.workable import Workable
 from tasks.outcome import Attempt, Record, record
+from tasks.plan import Plan
 from tasks.report import Report
 from tasks.run import Run, run_of
 from tasks.transport import lock_host
@@ -171,6 +174,7 @@ class _Maintenance:
 
     def _turns(self) -> None:
         self._read_partners()
+        self._give_work_again()
         kinds = {kind for job in self.jobs.values() for kind in job.kinds}
         machines = [n for n in self._machines_left() if self.intent.machine(n).kind in kinds]
         containers = [self.intent.containers[n] for n in machines if n in self.intent.containers]
@@ -190,6 +194,22 @@ class _Maintenance:
 
         runner = TurnRunner(turns, self.workers, self._ending)
         self._run_on(machines, self.nr.with_runner(runner), go)
+
+    def _give_work_again(self) -> None:
+        """To containers that a run left drained when it was killed. It weakens nobody, so that no
+        window, freeze or partner is in its way; in a dry run it is only told."""
+        if not {UPGRADE, REBOOT} & self.jobs.keys():
+            return
+        for container in self.intent.containers.values():
+            if container.name not in self.shared.selected:
+                continue
+            if self.workable.is_left_drained(container):
+                with Attempt("check") as attempt:
+                    attempt.plan = Plan((undrain_step(container.name),))
+                    if self.changes:
+                        attempt.begun = True
+                        give_work_again(self.shared, container)
+                self.report.add(container.name, attempt.entry())
 
     def _read_partners(self) -> None:
         """Read the LXD hosts that carry others of the ``apart`` groups that this run weakens."""

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,14 +23,12 @@ from tasks.maintenance.boot import (
     Boot,
     apart_obstacles,
     interrupted,
-    is_drained,
     parse_boot,
     plan_reboot,
     starts_with_host,
-    undrain_step,
 )
 from tasks.maintenance.carried import not_running, running_on
-from tasks.maintenance.drained import drained, give_work_again
+from tasks.maintenance.drained import drained
 from tasks.maintenance.turns import LXD_HOSTS
 from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.onhost import on_host
@@ -104,19 +101,12 @@ class _Reboot:
         """Read whether it needs a reboot, and what is in the way of one."""
         self.before = boot_of(self.host.name, shell_of(self.host))
         obstacles = self._obstacles() if self.before.needed else []
-        plan = plan_reboot(self.host.name, self.before, obstacles, exec_notes(self.host))
-        if self._left_drained():
-            return replace(plan, steps=(undrain_step(self.host.name), *plan.steps), reason="")
-        return plan
+        return plan_reboot(self.host.name, self.before, obstacles, exec_notes(self.host))
 
     def apply(self) -> None:
         """Take it out of service, reboot it, see it back."""
         if isinstance(self.machine, Container):
-            if self._left_drained():
-                self.attempt.begun = True
-                give_work_again(self.run, self.machine)
-            if self.before.needed:
-                self._restart(self.machine)
+            self._restart(self.machine)
         else:
             self._reboot()
         if self.after.needed:  # otherwise it would be rebooted in every run, and nobody knew
@@ -138,10 +128,6 @@ class _Reboot:
         if lxd.problem:
             obstacles.append(f"its LXD does not say what it carries ({lxd.problem})")
         return obstacles + apart_obstacles(self.run.intent, self._groups(), self._instances())
-
-    def _left_drained(self) -> bool:
-        machine = self.machine
-        return isinstance(machine, Container) and is_drained(self._instance(machine))
 
     def _instance(self, container: Container) -> Json:
         return facts_of(self.run.hosts[container.on]).lxd.instances.get(container.name, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.actual import HostFacts
+from tasks.actual import HostFacts, Json
 from tasks.intent.model import Container
 from tasks.maintenance.boot import is_drained
 from tasks.maintenance.upgrade.stage import is_upgrading
@@ -61,14 +61,23 @@ class Workable:
         what was begun with it has not ended; also of one that is not selected, where its
         host was read."""
         facts = self.run.facts.get(container.on)
-        lost = container.on in self.run.unreachable
-        return lost or bool(facts and (why_not(container, facts) or self.is_unfinished(container)))
+        if container.on in self.run.unreachable:
+            return True
+        without_work = self.is_unfinished(container) or is_drained(self._instance(container))
+        return without_work or bool(facts and why_not(container, facts))
 
     def is_unfinished(self, container: Container) -> bool:
-        """Whether an upgrade of it that another run began has not ended, or it was left drained."""
+        """Whether an upgrade of it that another run began has not ended."""
+        return is_upgrading(self._instance(container))
+
+    def is_left_drained(self, container: Container) -> bool:
+        """Whether it runs, and another run took its work off it for a reboot and was ended."""
+        instance = self._instance(container)
+        return is_drained(instance) and instance.get("status") == "Running"
+
+    def _instance(self, container: Container) -> Json:
         facts = self.run.facts.get(container.on)
-        instance = facts.lxd.instances.get(container.name, {}) if facts else {}
-        return is_upgrading(instance) or is_drained(instance)
+        return facts.lxd.instances.get(container.name, {}) if facts else {}
 
 
 def why_not(container: Container, facts: HostFacts) -> str:

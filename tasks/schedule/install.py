@@ -56,7 +56,7 @@ def install_schedule(
     _check_there(entry, places, systemd=systemd)
 
     def plan() -> Plan[Write]:
-        actual = _read(entry, places, systemd=systemd)
+        actual = _read(entry, places, systemd=systemd, crontab=not systemd)
         return plan_schedule(entry, places, actual, systemd=systemd)
 
     return _converge(plan, places, dry_run=dry_run)
@@ -68,11 +68,12 @@ def remove_schedule(entry: Entry, places: Places, *, dry_run: bool = False) -> P
     Returns what was done, with ``dry_run`` what would be. Raises :class:`FleetError` where it
     cannot be brought about.
     """
-    return _converge(
-        lambda: plan_removal(entry, places, _read(entry, places, systemd=False)),
-        places,
-        dry_run=dry_run,
-    )
+    timer = places.unit(entry.file, "timer").exists()  # then there is nothing in cron
+
+    def plan() -> Plan[Write]:
+        return plan_removal(entry, places, _read(entry, places, systemd=False, crontab=not timer))
+
+    return _converge(plan, places, dry_run=dry_run)
 
 
 def _converge(plan: Callable[[], Plan[Write]], places: Places, *, dry_run: bool) -> Plan[Write]:
@@ -102,7 +103,8 @@ def _check_there(entry: Entry, places: Places, *, systemd: bool) -> None:
         raise UsageError("there is no cron here", remedy="install cron, or give --systemd")
 
 
-def _read(entry: Entry, places: Places, *, systemd: bool) -> Actual:
+def _read(entry: Entry, places: Places, *, systemd: bool, crontab: bool) -> Actual:
+    """What there is; ``crontab`` says whether it has to be possible to read the user's."""
     timer = places.unit(entry.file, "timer")
     paths = [places.unit(entry.file, "service"), timer]
     paths += [places.cron_file(entry.file)] if places.system else []
@@ -113,7 +115,7 @@ def _read(entry: Entry, places: Places, *, systemd: bool) -> Actual:
     }
     return Actual(
         files=files,
-        crontab="" if places.system else _crontab(needed=not systemd),
+        crontab="" if places.system else _crontab(needed=crontab),
         timer=systemd and timer in files and _is_on(timer, places),
         daemon=any(shutil.which(name, path=DAEMONS) for name in ("cron", "crond")),
         lingers=places.linger.exists(),

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
 from tasks.actual import Json
 from tasks.facts.host import facts_or_none
 from tasks.intent.model import Container, Machine
-from tasks.maintenance.boot import is_drained, undrain_step
 from tasks.maintenance.carried import Carried
-from tasks.maintenance.drained import give_work_again
 from tasks.maintenance.upgrade.packages import foreseen, see_it_ended_well, upgraded
 from tasks.maintenance.upgrade.stage import is_upgrading
 from tasks.maintenance.upgrade.way_back import PHASE, upgrade_with_a_way_back
 from tasks.outcome import Attempt
-from tasks.plan import Step
 from tasks.run import run_of
 from tasks.transport import exec_notes, shell_of
 from tasks.waves import controlling
@@ -49,23 +44,11 @@ def upgrade_packages(task: Task, dry_run: bool | None = None) -> Result:
         machine = run_of(task).intent.machine(task.host.name)
         if task.is_dry_run(dry_run):
             _foresee(task, attempt)
+        elif isinstance(machine, Container) and _has_a_way_back(task, machine):
+            upgrade_with_a_way_back(task.host, machine, attempt)
         else:
-            left = _undrained(task, machine, attempt)
-            if isinstance(machine, Container) and _has_a_way_back(task, machine):
-                upgrade_with_a_way_back(task.host, machine, attempt)
-            else:
-                _upgrade_at_once(task.host, machine, attempt)
-            attempt.plan = replace(attempt.plan, steps=(*left, *attempt.plan.steps))
+            _upgrade_at_once(task.host, machine, attempt)
     return attempt.result(task)
-
-
-def _undrained(task: Task, machine: Machine, attempt: Attempt) -> tuple[Step[None], ...]:
-    """Give a container its work again that an earlier run took off it for a reboot."""
-    if not isinstance(machine, Container) or not is_drained(_instance_of(task)):
-        return ()
-    attempt.begun = True
-    give_work_again(run_of(task), machine)
-    return (undrain_step(machine.name),)
 
 
 def _has_a_way_back(task: Task, container: Container) -> bool:
@@ -83,12 +66,8 @@ def _foresee(task: Task, attempt: Attempt) -> None:
 
 
 def _unfinished(task: Task) -> tuple[str, ...]:
-    instance = _instance_of(task)
-    if is_upgrading(instance):
-        return ("an upgrade that an earlier run began has not ended; a real run ends it first",)
-    if is_drained(instance):
-        return ("an earlier run left it drained; a real run gives it its work again first",)
-    return ()
+    what = "an upgrade that an earlier run began has not ended; a real run ends it first"
+    return (what,) if is_upgrading(_instance_of(task)) else ()
 
 
 def _instance_of(task: Task) -> Json:
