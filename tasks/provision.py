@@ -249,6 +249,8 @@ class _Provision:
             if changes and not task.is_dry_run():
                 lock_host(task.host)
             see_that_it_can_be_managed(task.host)
+        if attempt.error and host not in self.shared.facts:
+            self.shared.unread[host] = str(attempt.error)
         if isinstance(attempt.error, LockedError):
             raise attempt.error  # ends the run, not only this host's part
         return attempt.result(task)

@@ -48,6 +48,8 @@ class Run:
     machines: dict[str, MachineFacts] = field(default_factory=dict)
     #: Those that could not be reached, with the reason.
     unreachable: dict[str, str] = field(default_factory=dict)
+    #: LXD hosts that could not be read for another reason.
+    unread: dict[str, str] = field(default_factory=dict)
     #: The fingerprints under which an unknown SSH host key may be learned, by machine.
     host_keys: Mapping[str, str] = field(default_factory=dict)
     dry_run: bool = False

@@ -176,7 +176,7 @@ class TestAnotherMac:
         lost = demo.report(*limit, inventory=pinned)
         said = phase(lost, "web-04", "containers")["message"]
         assert f"{ADDRESSES['web-04']}/24 on if-demo did not come back by itself" in said, said
-        assert "a restart does (--allow-restart)" in said
+        assert "a restart brings it back: lxc restart web-04" in said
         assert lost["exit"] == 1
         back = demo.report("--allow-restart", *limit, inventory=pinned)
         assert back["exit"] == 0, messages(back, "web-04")

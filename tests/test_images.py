@@ -34,7 +34,11 @@ def image_document(
     aliases: list[str], ours: bool | str, fresh: str = "", asked: str = ""
 ) -> dict[str, Any]:
     mark = {IMAGE_PROPERTY: "voice-01" if ours is True else ours} if ours else {}
-    said = source_mark("voice-01", Image("any", server=SERVER, alias=asked)) if asked else ""
+    said = (
+        source_mark("voice-01", Image("any", server=SERVER, alias=asked), ours=True)
+        if asked
+        else ""
+    )
     source = {"server": f"{SERVER}/", "alias": fresh}
     return {
         "aliases": [{"name": alias, "description": said} for alias in aliases],
@@ -116,7 +120,7 @@ def test_an_image_that_lxd_has_replaced_is_ours_by_its_alias() -> None:
     document["aliases"] = [{"name": "a", "description": alias_mark("voice-01")}]
     assert image_created_by_us(document, "voice-01")
     assert not image_created_by_us(document, "voice-02")
-    said = source_mark("voice-01", Image("a", server=SERVER, alias="debian/12"))
+    said = source_mark("voice-01", Image("a", server=SERVER, alias="debian/12"), ours=True)
     document["aliases"] = [{"name": "a", "description": said}]
     assert image_created_by_us(document, "voice-01")
     assert not image_created_by_us(document, "voice-0")

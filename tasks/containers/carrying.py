@@ -60,16 +60,20 @@ def carry_out(
             _let_go_there(run, step)
         else:
             apply_steps(api, [step], force=force)
-    plugged = [nic for step in steps for nic in step.write.plugged]
+    plugged = [nic for step in steps for nic in step.write.plugged if container.running]
     missing = not_there_again(run, container, plugged)
     if not missing:
         return ()
     said = f"{', '.join(missing)} did not come back by itself after that"
+    if run.intent.images[container.image].network_config is None:
+        return (f"{said}; the phase bootstrap sees to it",)
+    if any(step.action == "restart" for step in steps):
+        return (f"{said}, nor by its restart",)
     if not allow_restart:
-        return (f"{said}; where the network is ours the phase bootstrap sees to it, otherwise "
-                "a restart does (--allow-restart)",)  # fmt: skip
+        return (f"{said}; a restart brings it back: lxc restart {container.name}",)
     _restart(api, run, container, force=force)
-    return (f"{said}, so it was restarted",)
+    still = not_there_again(run, container, plugged)
+    return (f"{said}, so it was restarted{', which did not help' if still else ''}",)
 
 
 def _restart(api: LxdApi, run: Run, container: Container, *, force: bool) -> None:

@@ -156,6 +156,8 @@ class _Raising:
             self._let_go(api)
         except FleetError as error:  # what is declared is raised all the same
             refused = error
+            gone = {step.write.container for step in self.departing.plan.steps}
+            self.shared.leaving -= gone  # who is still heard has not left
         if todo:
             with ThreadPoolExecutor(1) as asking, ThreadPoolExecutor(_at_once(todo)) as pool:
                 held = asking.submit(self._who_has_their_addresses, todo)
@@ -170,7 +172,8 @@ class _Raising:
         state, name = self.shared.state, container.name
         # other hosts' threads write to both meanwhile
         read = {n: f.lxd for n, f in list(self.shared.facts.items()) if n != self.host.name}
-        unread = [name for name in list(self.shared.unreachable) if name in self.intent.lxd_hosts]
+        failed = {*self.shared.unreachable, *self.shared.unread} & self.intent.lxd_hosts.keys()
+        unread = sorted(failed - {self.host.name})
         return plan_container(
             container,
             self.intent.profiles,

@@ -15,6 +15,7 @@ from nornir.core.inventory import Host
 from tasks.actual import HostFacts, Json
 from tasks.containers.holder import lets_go, remedy_for
 from tasks.errors import FleetError
+from tasks.instances import instances_of
 from tasks.intent.model import Address, Container, LxdHost
 from tasks.onhost import on_host
 from tasks.run import Run
@@ -109,12 +110,16 @@ def holder_of(mac: str, asked: str, facts: Mapping[str, HostFacts]) -> Holder:
     for host, read in facts.items():
         if any(link.mac == mac and link.addresses for link in read.links.values()):
             return Holder(mac, host=host)
-        instances = (*read.lxd.instances.values(), *read.lxd.other_instances)
-        having = [each for each in instances if mac in _macs(each)]
-        # a copy that is stopped may have it too
-        for instance in sorted(having, key=lambda each: each.get("status") != "Running"):
-            return Holder(mac, str(instance["name"]), host)
-    return Holder(mac)
+    having = [
+        (instance.get("status") != "Running", host, name)
+        for host, read in facts.items()
+        for name, instance in instances_of(read.lxd).items()
+        if mac in _macs(instance)
+    ]
+    if not having:
+        return Holder(mac)
+    _, host, name = min(having, key=lambda each: each[0])  # a copy that is stopped may have it too
+    return Holder(mac, str(name), host)
 
 
 def _macs(instance: Json) -> Iterator[str]:

@@ -35,12 +35,16 @@ def facts_of(host: Host, *, fresh: bool = False) -> HostFacts:
         asked = (*wanted.client_users, "--", *wanted.lxd.kernel.keys)
         try:
             answer = shell_of(host).run(on_host("read_host", *asked), deadline=DEADLINE)
+            answer.check(host.name, "reading the host")
+            facts = parse_facts(host.name, answer.stdout)
         except UnreachableError as error:
             run.unreachable[host.name] = str(error)
             raise
-        answer.check(host.name, "reading the host")
-        facts = parse_facts(host.name, answer.stdout)
+        except FleetError as error:
+            run.unread[host.name] = str(error)
+            raise
         run.facts[host.name] = facts
+        run.unread.pop(host.name, None)
         run.unreachable.pop(host.name, None)
         return facts
 

@@ -16,8 +16,9 @@ DEADLINE = 600.0
 STALL = 30.0
 
 
-def copy_image(target: Host, source: str, fingerprint: str) -> None:
+def copy_image(target: Host, source: str, fingerprint: str) -> bool:
     """Have an LXD host fetch an image from another one, without an alias; nothing if it has it.
+    Returns whether it was fetched.
 
     The certificate that SSH has read of the other one is pinned for it, and what it presents is
     valid once (LXD 5.0 REST API, ``POST /1.0/images`` with ``mode: pull``).
@@ -31,7 +32,7 @@ def copy_image(target: Host, source: str, fingerprint: str) -> None:
     """
     api = api_of(target)
     if api.has_image(fingerprint):
-        return
+        return False
     run = run_of(target)
     there = run.intent.lxd_hosts[source]
     try:
@@ -63,3 +64,4 @@ def copy_image(target: Host, source: str, fingerprint: str) -> None:
             where=target.name,
             remedy=f"see whether this host reaches {there.api_address}",
         ) from error
+    return True

@@ -15,13 +15,23 @@ from tasks.ownership import MARK_ENDS, alias_mark
 _FROM, _AS = f"{MARK_ENDS}from ", " as "
 
 
-def source_mark(host: str, image: Image) -> str:
-    """The description of an image's alias on an LXD host: our mark, and where it came from; ""
-    for one that comes from no server."""
+def source_mark(host: str, image: Image, *, ours: bool) -> str:
+    """The description of an image's alias on an LXD host: our mark where we brought it, and where
+    it came from; "" for one that comes from no server."""
     if not image.server:
         return ""
     server, name = _declared(image)
-    return f"{alias_mark(host)}{_FROM}{server}{_AS}{name}"
+    return f"{alias_mark(host) if ours else 'image'}{_FROM}{server}{_AS}{name}"
+
+
+def asks_elsewhere(image: Image, document: Json) -> bool:
+    """Whether LXD, which has an image only once, goes on asking another server for newer ones, or
+    by another name, than is declared."""
+    if not kept_fresh(document):
+        return False
+    source = document["update_source"]
+    asked = str(source.get("server", "")).rstrip("/"), str(source.get("alias", ""))
+    return asked != _declared(image)
 
 
 def is_from_elsewhere(image: Image, facts: LxdFacts) -> bool:

@@ -25,7 +25,7 @@ from tasks.fingerprint import image_fingerprint
 from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.images.prepared import prepared_aliases
-from tasks.images.source import source_mark
+from tasks.images.source import asks_elsewhere, source_mark
 from tasks.images.targets import targets_of
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
@@ -119,8 +119,8 @@ def write_image(host: Host, step: Step[ImageWrite]) -> None:
     if write.image is None:
         _delete(host, write.fingerprint)
     elif write.method == "alias":
-        description = source_mark(host.name, write.image)
-        api.point_alias(write.alias, write.fingerprint, description=description)
+        _keep_mark(host, write.image)
+        point_at(host, write.image, write.fingerprint, brought=False)
     elif write.method == "fetch":
         _keep_mark(host, write.image)
         _fetch(host, write, write.image)
@@ -178,17 +178,16 @@ def _fetch(host: Host, write: ImageWrite, image: Image) -> None:
         source, fingerprint = run.fetched.get(image.name) or (write.source, write.fingerprint)
         if source:
             try:
-                copy_image(host, source, fingerprint)
+                brought = copy_image(host, source, fingerprint)
             except FleetError as error:
                 if not image.server:
                     raise
                 logger.warning("%s: image %s: %s", host.name, image.name, error)
             else:
-                description = source_mark(host.name, image)
-                api_of(host).point_alias(image.name, fingerprint, description=description)
+                point_at(host, image, fingerprint, brought=brought)
                 return
         with asking_server(host, image):
-            run.fetched[image.name] = (host.name, _download(api_of(host), host.name, image))
+            run.fetched[image.name] = (host.name, _download(host, image))
 
 
 @contextmanager
@@ -222,8 +221,18 @@ def _not_fetched(host: Host, image: Image, why: str, remedy: str = "") -> LxdErr
     )
 
 
-def _download(api: LxdApi, host: str, image: Image) -> str:
+def point_at(host: Host, image: Image, fingerprint: str, *, brought: bool) -> None:
+    """Point an image's alias at what an LXD host has: ours where we ``brought`` it, now or before;
+    what somebody else did is theirs."""
+    document = run_of(host).facts[host.name].lxd.images.get(fingerprint, {})
+    ours = brought or image_created_by_us(document, host.name)
+    description = source_mark(host.name, image, ours=ours)
+    api_of(host).point_alias(image.name, fingerprint, description=description)
+
+
+def _download(host: Host, image: Image) -> str:
     """Have LXD fetch an image, which it keeps fresh by itself from then on; its fingerprint."""
+    api = api_of(host)
     body = {
         "source": {
             "type": "image",
@@ -233,9 +242,18 @@ def _download(api: LxdApi, host: str, image: Image) -> str:
             "alias": image.alias or image.name,
         },
         "auto_update": True,
-        "properties": image_mark(host),
+        "properties": image_mark(host.name),
     }
-    answer = api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
-    fingerprint = str(answer["fingerprint"])
-    api.point_alias(image.name, fingerprint, description=source_mark(host, image))
+    fingerprint = str(api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)["fingerprint"])
+    document, _ = api.get(f"/1.0/images/{fingerprint}")
+    ours = image_created_by_us(document, host.name)
+    if ours and asks_elsewhere(image, document):  # it had it already, and would go on as before
+        api.delete(f"/1.0/images/{fingerprint}")
+        answer = api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
+        fingerprint = str(answer["fingerprint"])
+        for alias in document.get("aliases") or ():
+            if alias["name"] != image.name:
+                api.point_alias(alias["name"], fingerprint, description=alias["description"])
+    description = source_mark(host.name, image, ours=ours)
+    api.point_alias(image.name, fingerprint, description=description)
     return fingerprint

@@ -34,8 +34,8 @@ def plan_upkeep(
         facts: what was read of LXD on the host.
         others: the same of the fleet's other LXD hosts that could be read, in its order.
         derived: aliases that belong to the declared ones without being declared.
-        asked: alias -> the LXD host that has asked its server, and what it has since then. Of the
-            others nobody knows what a server has until it is asked: their step is to ask.
+        asked: ``ALIAS from HOST`` -> the LXD host that has asked its server, and what it has since
+            then. Of others nobody knows what a server has until it is asked: their step is to ask.
     """
     steps: list[Step[ImageWrite]] = []
     targets = targets_of(facts)
@@ -47,11 +47,12 @@ def plan_upkeep(
         source = _source(image, everywhere)
         if not source:
             continue
-        if name not in asked or (source == host.name and asked[name][1] != target):
+        found = asked.get(f"{name} from {source}")
+        if found is None or (source == host.name and found[1] != target):
             write = ImageWrite("refresh", image, target, source)
             steps.append(Step("refresh", f"image {name}", write, detail=f"from {image.server}"))
-        elif asked[name][1] != target:
-            there, now = asked[name]
+        elif found[1] != target:
+            there, now = found
             steps.append(bring("fetch", image, now, target, facts, source=there))
     moving = [step for step in steps if step.write.method != "refresh"]
     brought = {step.write.fingerprint for step in moving}

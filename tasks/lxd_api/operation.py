@@ -67,6 +67,8 @@ class _Progress:
         its own. So once it seems to stall, the other operations of its kind count too.
         """
         now = time.monotonic()
+        if str((state["metadata"] or {}).get("download_progress", "")).startswith("rootfs: 100%"):
+            self._since = now  # it is unpacked, of which LXD tells nothing
         seen = (state.get("updated_at"), state["metadata"])
         if seen != self._seen:
             self._seen, self._since = seen, now

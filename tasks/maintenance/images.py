@@ -15,7 +15,7 @@ from tasks.images.plan import ImageWrite
 from tasks.images.prepared import prepared_aliases
 from tasks.images.source import source_mark
 from tasks.images.targets import targets_of
-from tasks.images.task import others_of, write_image
+from tasks.images.task import others_of, point_at, write_image
 from tasks.images.upkeep import plan_upkeep
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
@@ -101,9 +101,7 @@ def _refreshed(host: Host, step: Step[ImageWrite]) -> list[Step[ImageWrite]]:
         return []
     detail = f"{before[:12]} -> {now[:12]}"
     if source != host.name:
-        copy_image(host, source, now)
-        description = source_mark(host.name, image)
-        api_of(host).point_alias(image.name, now, description=description)
+        point_at(host, image, now, brought=copy_image(host, source, now))
         detail += f", copied from {source}"
     old, new = ({"alias": image.name, "fingerprint": each} for each in (before, now))
     diff = mapping_diff(old, new, f"image {image.name}")
@@ -117,8 +115,9 @@ def _asked(host: Host, image: Image, source: str) -> str:
     has already.
     """
     run = run_of(host)
+    asked = f"{image.name} from {source}"  # two that keep it fresh each ask for themselves
     with run.fetching(image.name):
-        if image.name not in run.fetched:
+        if asked not in run.fetched:
             fingerprint = targets_of(run.facts[source].lxd)[image.name]
             if source in run.selected:
                 try:
@@ -128,8 +127,8 @@ def _asked(host: Host, image: Image, source: str) -> str:
                         raise
                     logger.warning("%s: image %s: %s", source, image.name, error)
                     return fingerprint
-            run.fetched[image.name] = (source, fingerprint)
-        return run.fetched[image.name][1]
+            run.fetched[asked] = (source, fingerprint)
+        return run.fetched[asked][1]
 
 
 def _ask(host: Host, image: Image, fingerprint: str) -> str:
@@ -140,7 +139,7 @@ def _ask(host: Host, image: Image, fingerprint: str) -> str:
     path = f"/1.0/images/aliases/{image.name}"
     document = run.facts[host.name].lxd.images[fingerprint]
     if image_created_by_us(document, host.name):  # whose mark LXD drops with the properties
-        mark = source_mark(host.name, image)
+        mark = source_mark(host.name, image, ours=True)
         if mark not in [alias.get("description") for alias in document.get("aliases") or []]:
             api.point_alias(image.name, fingerprint, description=mark)
     try:

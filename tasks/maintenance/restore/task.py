@@ -233,8 +233,9 @@ class _Restoring:
             return
         container, run = self.container, self.run
         reach = addresses_in_reach(container, run.intent.lxd_hosts[container.on])
-        held = who_has(self.target, {*reach, *_address_of(container)})
-        where = container.ssh.hostname if who_has_address_of(container) else ""
+        own = set(_address_of(container))
+        held = who_has(self.target, {*reach, *own})
+        where = container.ssh.hostname if own and who_has_address_of(container) else ""
         for address, mac in held.items():
             network = f" in the network {reach[address]}" if address in reach else ""
             holder = holder_of(mac, container.on, dict(run.facts))
@@ -299,9 +300,12 @@ class _Restoring:
 
 
 def _address_of(container: Container) -> Iterator[Address]:
-    """The one it is managed at, unless that is a host name."""
+    """The one it is managed at, unless that is a name, or whoever leads to it has it."""
     with suppress(ValueError):
-        yield ip_address(container.ssh.hostname)
+        address = ip_address(container.ssh.hostname)
+        own = (found.ip for each in container.attachments.values() for found in each.addresses)
+        if address in own:
+            yield address
 
 
 def _and_what_is_kept(remedy: str, name: str, kept: str) -> str:
