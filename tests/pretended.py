@@ -15,10 +15,12 @@ from nornir.core.task import Result, Task
 
 from tasks.actual import HostFacts, LxdFacts
 from tasks.containers.remembered import remembering
+from tasks.errors import FleetError
 from tasks.intent.maintenance import Maintenance
 from tasks.intent.model import Container, LxdHost
 from tasks.intent.windows import Calendar, window_of
 from tasks.maintenance import gate
+from tasks.maintenance.boot import DRAINED
 from tasks.maintenance.jobs import JOBS, Job
 from tasks.maintenance.maintain import maintain
 from tasks.maintenance.upgrade.stage import UPGRADING
@@ -40,7 +42,8 @@ class Pretended:
     """A host with containers whose jobs are pretended, in threads, one after the other.
 
     ``fails`` are the machines whose upgrade fails, ``stopped`` do not run, ``upgrading`` were
-    left so by a run that was killed, ``during`` is called in each job, ``begun`` has those that
+    left so by a run that was killed, ``drained`` too; ``undrains`` says whether they get their work
+    again; ``during`` is called in each job, ``begun`` has those that
     were begun, as "JOB MACHINE".
     """
 
@@ -50,6 +53,8 @@ class Pretended:
         self.fails: Collection[str] = ()
         self.stopped: Collection[str] = ()
         self.upgrading: Collection[str] = ()
+        self.drained: set[str] = set()
+        self.undrains = True
         self.begun: list[str] = []
         self.during: Callable[[str, Run], None] = lambda job, run: None
         self.on_read: Callable[[Run], None] = lambda run: None
@@ -57,6 +62,7 @@ class Pretended:
         patch.setattr(module, "facts_of", self._read)
         patch.setattr(module, "facts_or_none", self._read)
         patch.setattr(module, "lock_host", lambda host: None)
+        patch.setattr(module, "give_work_again", self._undrain)
         # no address of theirs may be this machine's by chance
         patch.setattr(module, "in_waves", lambda intent, machines: [list(machines)])
         patch.setattr(gate, "clock", lambda: self.now)
@@ -111,16 +117,24 @@ class Pretended:
             machine.name: {
                 "name": machine.name,
                 "status": "Stopped" if machine.name in self.stopped else "Running",
-                "config": remembering(UPGRADING, machine.name, "0123")
-                if machine.name in self.upgrading
-                else {},
+                "config": {
+                    **(remembering(UPGRADING, name, "0123") if name in self.upgrading else {}),
+                    **(remembering(DRAINED, name, "0123") if name in self.drained else {}),
+                },
             }
             for machine in self.machines
+            for name in [machine.name]
         }
         read = HostFacts(host.name, lxd=LxdFacts(running=True, instances=instances))
         run_of(host).facts[host.name] = read
         self.on_read(run_of(host))
         return read
+
+    def _undrain(self, run: Run, container: Container) -> None:
+        if not self.undrains:
+            raise FleetError("it does not answer", where=container.name)
+        self.drained.discard(container.name)
+        self._read(run.hosts[container.on])
 
     def pretend(self, job: str) -> Callable[..., Result]:
         """A job that books itself, and that it has begun."""

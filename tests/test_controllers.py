@@ -293,8 +293,10 @@ class TestDepartedKeys:
 
     @pytest.mark.parametrize(("user", "foreign"), [("root", ROOT_KEYS), ("op", "/home/op/.ssh")])
     def test_what_is_foreign_is_left_alone(self, user: str, foreign: str) -> None:
-        line = "ssh-ed25519 AAAAours c"
-        assert self.plan(line, user=user, prune=True, foreign=(foreign,)) == []
+        """It is said all the same: it lets a former controller in."""
+        line, path = "ssh-ed25519 AAAAours c", "root" if user == "root" else f"home/{user}"
+        (said,) = self.plan(line, user=user, prune=True, foreign=(foreign,))
+        assert said.endswith(f"take it out of /{path}/.ssh/authorized_keys there")
 
     def test_not_there_or_declared_by_name(self) -> None:
         assert self.plan("ssh-ed25519 AAAAmine me\n") == []
@@ -384,7 +386,8 @@ class TestWhatItIsSent:
         nightly = {"schedule": "30 4 * * *", "time_limit": 90}
         weekly = {"schedule": "0 5 * * 0", "jobs": ["reboot", "images"]}
         declare(folder, wheels="~/wheels", maintain={"nightly": nightly, "weekly": weekly})
-        jobs = run_of(open_fleet(folder)).intent.machine("control").configure.cron
+        former, *jobs = run_of(open_fleet(folder)).intent.machine("control").configure.cron
+        assert (former.name, former.absent) == ("maintain-demo", True)
         assert [(job.name, job.schedule, job.command.partition("--quiet")[2]) for job in jobs] == [
             ("maintain-demo-nightly", "30 4 * * *", " --time-limit 90"),
             ("maintain-demo-weekly", "0 5 * * 0", " reboot images"),

@@ -105,7 +105,9 @@ def test_upkeep(case: dict[str, Any]) -> None:
         image_facts(case["has"]),
         others={name: image_facts(has) for name, has in case.get("others", {}).items()},
         derived=case.get("derived", ()),
-        asked={name: tuple(found) for name, found in case.get("asked", {}).items()},
+        asked={
+            f"{name} from {found[0]}": tuple(found) for name, found in case.get("asked", {}).items()
+        },
     )
     assert [[s.action, s.object, s.write.method] for s in plan.steps] == case["steps"]
     assert bool(plan.reason) == (case["steps"] == [])

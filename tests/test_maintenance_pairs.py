@@ -56,6 +56,33 @@ class TestPairs:
         }
         assert pair.begun == []
 
+    @pytest.mark.parametrize("stopped", [(), ("e",)])
+    def test_who_was_left_drained_gets_its_work_again_whatever_is_in_the_way_of_the_job(
+        self, pair: Pretended, stopped: Collection[str]
+    ) -> None:
+        pair.declare(maintenance=NIGHTLY)  # and it is noon
+        pair.stopped = stopped
+        for dry_run in (True, False):
+            pair.drained = {"b"}
+            report = pair.run("upgrade", dry_run=dry_run)
+            check = report.hosts["b"].phases[0]
+            assert [(s["action"], s["object"]) for s in check["steps"]] == [
+                ("undrain", "container b")
+            ]
+            assert (check["phase"], check["status"]) == ("check", "changed")
+            assert pair.drained == ({"b"} if dry_run else set())
+            assert "upgrade b" not in pair.begun or dry_run
+
+    def test_and_the_other_is_left_alone_while_it_cannot_have_it(self, pair: Pretended) -> None:
+        pair.drained, pair.undrains = {"b"}, False
+        report = pair.run("upgrade", workers=3)
+        assert report.hosts["b"].status == "failed"
+        assert not {"upgrade b", "upgrade e"} & set(pair.begun)
+        said = "b of its group pair has failed or is down: left alone"
+        assert booked(report, "upgrade")["e"] == said
+        pair.undrains = True
+        assert {"upgrade b", "upgrade e"} <= set(pair.begun_in("upgrade"))
+
     def test_one_whose_partner_is_down_on_a_host_that_is_not_selected(
         self, pair: Pretended
     ) -> None:
