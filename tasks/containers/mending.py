@@ -18,7 +18,7 @@ from tasks.containers.remembered import (
 )
 from tasks.containers.step import ContainerWrite, container_step
 from tasks.containers.wanted import acts_at_start, wanted_config, wanted_devices
-from tasks.instances import is_live, plugs_anew
+from tasks.instances import expanded, is_live, plugs_anew
 from tasks.intent.model import Container, Profile
 from tasks.plan import Step, mapping_diff
 
@@ -81,7 +81,12 @@ def _update(
     if not (config or devices or reordered or removed.config or removed.devices):
         return None
     late = _late(actual, (*config, *removed.config))
-    plugged = _plugged_anew(actual, devices)
+    after_it = {
+        "profiles": container.profiles,
+        "devices": {**_without(actual.get("devices") or {}, removed.devices), **devices},
+    }
+    given = {name: {"devices": profile.devices} for name, profile in profiles.items()}
+    plugged = _plugged_anew(actual, expanded(after_it, given).devices)
     memory = {
         **memory_of_names(
             container.name,
@@ -133,9 +138,13 @@ def _said(write: ContainerWrite, config: Collection[str], removed: Extras) -> It
         yield f"{', '.join(write.plugged)} {are} plugged in anew at once"
 
 
+def _without(devices: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: device for name, device in devices.items() if name not in names}
+
+
 def _plugged_anew(actual: Json, devices: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
-    """The interfaces inside a running instance that LXD takes away and gives again, to change
-    these devices; one that a profile gave so far counts too."""
+    """The interfaces inside a running instance that LXD takes away and gives again, so that these
+    are all its devices, whoever gives them."""
     if not is_live(actual):
         return ()
     before = actual.get("expanded_devices") or {}
