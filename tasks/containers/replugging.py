@@ -1,7 +1,7 @@
 """What becomes of a running container's addresses when LXD plugs a NIC of it in anew.
 
-networkd gives them again by itself. ifupdown does not, nor what cloud-init has made of a
-network-config that has the former MAC in it, which it reads at a start only.
+networkd gives them again by itself, also where cloud-init has set it up. ifupdown does not, nor
+does a network-config of somebody's own that names the former MAC.
 """
 
 from __future__ import annotations

@@ -101,13 +101,14 @@ def _gateway(host: Layers, bridge: Bridge) -> Address | None:
 def network_config(attached: Iterable[Attachment]) -> str:
     """A container's static network as cloud-init's network configuration, version 1.
 
+    Each NIC by its name alone, which LXD gives it: where a MAC stands beside it, netplan has
+    networkd look for a permanent one, which a veth has not, and the NIC stays without an address.
+
     Source: cloud-init's documentation, "Networking config Version 1".
     """
     interfaces = []
     for attachment in attached:
         interface: dict[str, Any] = {"type": "physical", "name": attachment.interface}
-        if attachment.mac:
-            interface["mac_address"] = attachment.mac
         interface["subnets"] = [_subnet(attachment), *map(_further, attachment.further)]
         interfaces.append(interface)
     return as_document({"version": 1, "config": interfaces})
