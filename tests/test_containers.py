@@ -27,7 +27,12 @@ TABLE = yaml.safe_load((Path(__file__).parent / "cases" / "containers.yaml").rea
 CASES, DEPARTED, WIRE = TABLE["cases"], TABLE["departed"], TABLE["wire"]
 HOST = LxdHost("voice-01", Ssh("192.0.2.1"))
 PROFILES = {
-    "demo": Profile("demo", devices={"if-demo": {"type": "nic", "parent": "br-demo"}}),
+    "demo": Profile(
+        "demo",
+        devices={
+            "if-demo": {"name": "if-demo", "nictype": "bridged", "type": "nic", "parent": "br-demo"}
+        },
+    ),
     "base": Profile("base"),
 }
 

@@ -86,7 +86,9 @@ def _update(
         "devices": {**_without(actual.get("devices") or {}, removed.devices), **devices},
     }
     given = {name: {"devices": profile.devices} for name, profile in profiles.items()}
-    plugged = _plugged_anew(actual, expanded(after_it, given).devices)
+    then = expanded(after_it, given).devices
+    touched = then if reordered else then.keys() & {*devices, *removed.devices}
+    plugged = _plugged_anew(actual, {name: then[name] for name in touched})
     memory = {
         **memory_of_names(
             container.name,
@@ -143,8 +145,8 @@ def _without(devices: Mapping[str, Any], names: Collection[str]) -> dict[str, An
 
 
 def _plugged_anew(actual: Json, devices: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
-    """The interfaces inside a running instance that LXD takes away and gives again, so that these
-    are all its devices, whoever gives them."""
+    """The interfaces inside a running instance that LXD takes away and gives again, so that it has
+    these devices, whoever gives them."""
     if not is_live(actual):
         return ()
     before = actual.get("expanded_devices") or {}
