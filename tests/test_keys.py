@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ from tasks.machine.keys import key_name, key_of, missing_keys, public_keys_of
 )  # fmt: skip
 def test_the_key_in_a_line(line: str, key: str) -> None:
     assert key_of(line) == key
+
+
+def test_a_line_that_was_made_to_be_read_in_many_ways_is_read_at_once() -> None:
+    began = time.monotonic()
+    assert key_of(r'\"\" "' * 2000) == ""
+    assert key_of("x" * 16384 + " ssh-ed25519 AAAAolga") == ""
+    assert time.monotonic() - began < 5
 
 
 def test_a_key_with_other_options_and_comment_is_there_one_in_a_comment_is_not() -> None:

@@ -14,9 +14,13 @@ from tasks.intent.model import Ssh
 from tasks.machine.change import Call, Calls
 from tasks.plan import Step, text_diff
 
-#: Options before the type may have spaces in quotes; ``\"`` is no end of them.
-_OPTIONS = r"""(?:\\"|"(?:\\"|\\(?!")|[^"\\])*"|[^\s"])+"""
+#: Options before the type may have spaces in quotes; ``\"`` is no end of them. No character can be
+#: read in two ways: whoever owns the file may write a line that would be tried in all of them.
+_OPTIONS = r"""(?:\\"|\\(?!")|"(?:\\"|\\(?!")|[^"\\])*"|[^\s"\\])+"""
 _LINE = re.compile(rf"\s*(?!#)(?:{_OPTIONS}\s+)?[a-z][\w.@-]*\s+(AAAA[\w+/]*=*)(?:\s|$)")
+
+#: Characters of a line; a longer one is no key that anybody made.
+_LONGEST = 16 * 1024
 
 #: Private keys that are tried where none is declared.
 _OWN = ("id_ed25519", "id_ecdsa", "id_rsa")
@@ -27,7 +31,7 @@ def key_of(line: str) -> str:
 
     Options before it and the comment behind it do not make it another one.
     """
-    found = _LINE.match(line)
+    found = _LINE.match(line) if len(line) <= _LONGEST else None
     return found[1] if found else ""
 
 
