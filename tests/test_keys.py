@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from tasks.intent.model import Ssh
-from tasks.machine.keys import key_name, key_of, missing_keys, public_keys_of
+from tasks.machine.keys import key_name, key_of, missing_keys
+from tasks.ssh.own_keys import public_keys_of
+
+KEY = paramiko.ECDSAKey.generate()
 
 
 @pytest.mark.parametrize(
@@ -58,14 +62,39 @@ def test_what_a_key_is_called(line: str, name: str) -> None:
     assert key_name(line) == name
 
 
-def test_what_we_may_log_in_with_is_told_by_the_public_halves(
+class Agent:
+    """An agent with one key."""
+
+    def get_keys(self) -> list[paramiko.PKey]:
+        return [KEY]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class NoAgent:
+    def __init__(self) -> None:
+        raise paramiko.SSHException("lost ssh-agent")
+
+
+def test_what_we_may_log_in_with_is_told_by_both_halves_and_by_the_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(paramiko, "Agent", NoAgent)
     assert public_keys_of(Ssh("")) == ()
     (tmp_path / ".ssh").mkdir()
-    for name in ("id_rsa", "id_ed25519", "of_the_fleet"):
+    for name in ("id_rsa", "id_ed25519_sk", "of_the_fleet"):
         (tmp_path / ".ssh" / f"{name}.pub").write_text(f"ssh-rsa AAAA{name} me\n")
-    assert public_keys_of(Ssh("")) == ("ssh-rsa AAAAid_ed25519 me", "ssh-rsa AAAAid_rsa me")
+    assert public_keys_of(Ssh("")) == ("ssh-rsa AAAAid_rsa me", "ssh-rsa AAAAid_ed25519_sk me")
     declared = Ssh("", key_file=Path("~/.ssh/of_the_fleet"))
     assert public_keys_of(declared) == ("ssh-rsa AAAAof_the_fleet me",)
+    own = paramiko.ECDSAKey.generate()
+    own.write_private_key_file(str(tmp_path / "alone"))
+    alone = Ssh("", key_file=tmp_path / "alone")
+    lines = (f"{own.get_name()} {own.get_base64()}", f"{KEY.get_name()} {KEY.get_base64()}")
+    assert public_keys_of(alone) == lines[:1]
+    monkeypatch.setattr(paramiko, "Agent", Agent)
+    assert public_keys_of(alone) == lines
+    own.write_private_key_file(str(tmp_path / "alone"), password="of nobody")
+    assert public_keys_of(alone) == lines[1:]

@@ -56,7 +56,9 @@ def plan_configuration(
     rights = {sudoers_path(user) for user in wanted.users}  # without sudo, else they are declared
     revoked = sorted(undeclared & rights)
     departed = sorted(path for path in undeclared - rights if not is_foreign(path, machine))
-    left = list(plan_departed(machine, actual, prune=prune, own_keys=own_keys))
+    left = list(
+        plan_departed(machine, actual, prune=prune, own_keys=own_keys, elsewhere=before_files)
+    )
     if wanted == Configure() and not (departed or left or before_files):
         return Plan(reason="no configuration is declared")
     changes = {

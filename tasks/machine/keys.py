@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
-from tasks.intent.model import Ssh
 from tasks.machine.change import Call, Calls
 from tasks.plan import Step, text_diff
 
@@ -21,9 +18,6 @@ _LINE = re.compile(rf"\s*(?!#)(?:{_OPTIONS}\s+)?[a-z][\w.@-]*\s+(AAAA[\w+/]*=*)(
 
 #: Characters of a line; a longer one is no key that anybody made.
 _LONGEST = 16 * 1024
-
-#: Private keys that are tried where none is declared.
-_OWN = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
 def key_of(line: str) -> str:
@@ -47,17 +41,15 @@ def not_let_in(path: str, keys: Iterable[str], actual: Iterable[str]) -> Iterato
         yield f"{path} is foreign and lacks the key {key_name(key)}, which cannot log in there"
 
 
-def public_keys_of(ssh: Ssh) -> tuple[str, ...]:
-    """The public keys that we may log in with: beside the declared private key, else this user's
-    default ones. What an agent has is not known here."""
-    files = (
-        [ssh.key_file.expanduser()] if ssh.key_file else [Path.home() / ".ssh" / n for n in _OWN]
-    )
-    found = []
-    for file in files:
-        with suppress(OSError, UnicodeDecodeError):
-            found.append(file.with_name(f"{file.name}.pub").read_text().strip())
-    return tuple(found)
+def keys_taken(steps: Iterable[object], user: str) -> set[str]:
+    """The keys of a user that some steps remove."""
+    calls = (call for step in steps if isinstance(step, Step) for call in step.write)
+    return {
+        key_of(line)
+        for call in calls
+        if call.function == "remove_keys" and call.arguments == (user,)
+        for line in (call.content or b"").decode(errors="replace").split("\n")
+    } - {""}
 
 
 def key_name(line: str) -> str:
