@@ -107,7 +107,9 @@ def _why_kept(name: str, machine: Machine) -> str:
     if name == machine.ssh.username:
         return "we log in as this user"
     wanted = machine.configure
-    named = [f"file {file.path} is its own" for file in wanted.files if file.owner == name]
+    named = [
+        f"file {file.path} is its own" for file in wanted.files if name in (file.owner, file.group)
+    ]
     named += [f"cron job {job.name} runs as it" for job in wanted.cron if job.user == name]
     return named[0] if named else ""
 

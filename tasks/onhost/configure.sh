@@ -59,8 +59,10 @@ make_user() {
     name=$1
     shift
     if getent group "$name" >/dev/null; then
+        forget made "private-group $name" # of one that is gone
         useradd --create-home --gid "$name" "$@" "$name"
     else
+        note made "private-group $name"
         useradd --create-home --user-group "$@" "$name"
     fi
 }
@@ -74,7 +76,17 @@ change_user() {
     [ -d "$home" ] || install -d -m 700 -o "$name" -g "$(id -gn "$name")" "$home"
 }
 
-remove_user() { userdel "$1"; }
+# remove_user NAME: userdel takes the group of that name along; one that was not made with the user
+# comes back as it was.
+remove_user() {
+    gid=$(getent group "$1" | cut -d: -f3)
+    userdel "$1"
+    if [ -e "$state/made" ] && grep -qxF -e "private-group $1" "$state/made"; then
+        forget made "private-group $1"
+    elif [ -n "$gid" ] && ! getent group "$1" >/dev/null; then
+        groupadd --gid "$gid" "$1"
+    fi
+}
 
 # note_configured PATH: a configuration of ours writes it, until it has left the inventory.
 note_configured() {

@@ -209,7 +209,7 @@ read_made() {
         sed -n 's/^user /made_user /p' "$state/made"
         others="$others $(sed -n 's/^user //p' "$state/made")"
         while read -r kind name; do
-            [ "$kind" = user ] || read_members "$name"
+            [ "$kind" != group ] || read_members "$name"
         done <"$state/made"
     fi
     for name in $others; do
