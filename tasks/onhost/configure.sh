@@ -122,6 +122,17 @@ add_groups() {
 # load_state SERVICE: loaded, not-found, masked, ... (systemctl show -P is younger than Debian 10.)
 load_state() { systemctl show -p LoadState --value "$1"; }
 
+# forget_restart SERVICE: it is not due any more.
+forget_restart() { rm -f "$state/restart/$1"; }
+
+# starts_at_boot SERVICE: by itself; is-enabled is content with what only a timer starts, say.
+starts_at_boot() {
+    case $(systemctl is-enabled "$1" 2>/dev/null) in
+    enabled | enabled-runtime | alias) ;;
+    *) return 1 ;;
+    esac
+}
+
 # restart SERVICE: one that does not run has nothing to read again, unless it failed; nor has one
 # that is gone.
 restart() {
@@ -129,7 +140,7 @@ restart() {
     not-found | masked) ;;
     *)
         how=try-restart
-        if systemctl is-failed --quiet "$1" && systemctl is-enabled --quiet "$1"; then
+        if systemctl is-failed --quiet "$1" && starts_at_boot "$1"; then
             how=restart # it had failed, perhaps for want of what has changed
             systemctl reset-failed "$1"
         fi
@@ -139,7 +150,7 @@ restart() {
         fi
         ;;
     esac
-    rm -f "$state/restart/$1"
+    forget_restart "$1"
 }
 
 # service SERVICE enable|disable|start|stop: one that is not there, since no package brought it or
@@ -152,5 +163,5 @@ service() {
         journalctl --no-pager -q -n 6 -u "$1" || true
         fail "systemctl $2 $1 failed"
     fi
-    [ "$2" != start ] || rm -f "$state/restart/$1" # it has just read everything
+    [ "$2" != start ] || forget_restart "$1" # it has just read everything
 }

@@ -1,4 +1,4 @@
-"""The scripts' functions for users and packages, on a shell of this machine with stand-ins."""
+"""Functions of the scripts that change a machine, on a shell of this machine with stand-ins."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ from tasks.onhost import script_of
 
 #: The tools of a machine: its groups in a file, what was called in another one.
 TOOLS = r"""
+systemctl() {
+    case $1 in
+    show) echo loaded ;;
+    is-failed) [ "$failed" = yes ] ;;
+    is-enabled) echo "$enabled" ;;
+    *) called systemctl "$@" ;;
+    esac
+}
 getent() { grep "^$2:" "$1"; }
 called() { echo "$*" >>calls; }
 useradd() {
@@ -78,3 +86,19 @@ def test_a_group_of_that_name_that_was_there_before_comes_back_with_its_number(s
     assert site.run("make_user olga") == (0, ["useradd --create-home --gid olga olga"])
     assert site.run("remove_user olga") == (0, ["userdel olga", "groupadd --gid 907 olga"])
     assert (site.root / "group").read_text() == "olga:x:907:\n"
+
+
+@pytest.mark.parametrize(
+    ("failed", "enabled", "how"),
+    [
+        ("yes", "enabled", "restart"),
+        ("yes", "static", "try-restart"),
+        ("yes", "indirect", "try-restart"),
+        ("no", "enabled", "try-restart"),
+    ],
+)
+def test_what_had_failed_starts_again_where_it_starts_by_itself(
+    site: Site, failed: str, enabled: str, how: str
+) -> None:
+    status, calls = site.run(f"failed={failed}; enabled={enabled}", "restart app")
+    assert (status, calls[-1]) == (0, f"systemctl {how} app")
