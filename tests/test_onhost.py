@@ -102,3 +102,12 @@ def test_what_had_failed_starts_again_where_it_starts_by_itself(
 ) -> None:
     status, calls = site.run(f"failed={failed}; enabled={enabled}", "restart app")
     assert (status, calls[-1]) == (0, f"systemctl {how} app")
+
+
+@pytest.mark.parametrize("audit", ["", "half installed"])
+def test_an_interrupted_installation_is_finished_before_anything_goes_too(
+    site: Site, audit: str
+) -> None:
+    stand_ins = f'dpkg() {{ echo "{audit}"; }}; apt() {{ called apt "$@"; }}'
+    finished = ["dpkg --configure -a --force-confdef --force-confold"] if audit else []
+    assert site.run(stand_ins, "remove_packages mc") == (0, [*finished, "apt remove mc"])
