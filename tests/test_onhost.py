@@ -111,3 +111,11 @@ def test_an_interrupted_installation_is_finished_before_anything_goes_too(
     stand_ins = f'dpkg() {{ echo "{audit}"; }}; apt() {{ called apt "$@"; }}'
     finished = ["dpkg --configure -a --force-confdef --force-confold"] if audit else []
     assert site.run(stand_ins, "remove_packages mc") == (0, [*finished, "apt remove mc"])
+
+
+def test_what_could_not_be_made_is_not_remembered_as_ours(site: Site) -> None:
+    (site.root / "refused").touch()
+    assert site.run("note made 'group other'", "note made 'user olga'", "make_user olga")[0] == 1
+    assert site.made() == ["group other"]
+    assert site.run("note made 'group sip'", "make_group sip")[0] == 1
+    assert site.made() == ["group other"]

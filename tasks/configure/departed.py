@@ -1,6 +1,7 @@
 """Keys, users and groups that we made and that left the inventory: told, removed with ``--prune``.
 
-What was there before us is not among them: only what we add is noted on the machine.
+What was there before us is not among them: only what we add is noted on the machine. What is gone
+already is forgotten at once: who makes it again makes it theirs.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def _keys(
             _WHY,
             text_diff(text, "", f"authorized keys of {name}"),
         )
-    if vanished and prune:
+    if vanished:
         calls = tuple(forget_key(name, key) for key in vanished)
         yield Step("forget", f"authorized keys of {name}", calls, f"gone already, and {_WHY}")
 
@@ -117,8 +118,7 @@ def _why_kept(name: str, machine: Machine) -> str:
 def _user(name: str, why_kept: str, actual: MachineFacts, *, prune: bool) -> Found:
     now = actual.users.get(name)
     if now is None:
-        if prune:
-            yield Step("forget", f"user {name}", forget_user(name, actual), f"gone, and {_WHY}")
+        yield Step("forget", f"user {name}", forget_user(name, actual), f"gone, and {_WHY}")
     elif why_kept:
         yield f"user {name} {_LEFT}, and stays: {why_kept}"
     elif not prune:
@@ -137,6 +137,9 @@ def _groups(machine: Machine, actual: MachineFacts, gone: Collection[str], *, pr
     """A group goes where nobody is in it any more, and no declared file is its own."""
     wanted = machine.configure
     declared = {group.name for group in wanted.groups}
+    for name in actual.gone_groups:
+        if name not in {group.name for group in wanted.groups if not group.absent}:
+            yield Step("forget", f"group {name}", forget_group(name, actual), f"gone, and {_WHY}")
     for name, members in actual.made_groups.items():
         if name in declared:
             continue

@@ -44,7 +44,18 @@ set_kernel() {
 make_group() {
     name=$1
     shift
-    groupadd "$@" "$name"
+    groupadd "$@" "$name" || not_made group "$name"
+}
+
+# not_made user|group NAME: what is not there is not ours; somebody else may make it yet.
+not_made() {
+    kind=passwd
+    [ "$1" = user ] || kind=group
+    if ! getent "$kind" "$2" >/dev/null; then
+        forget made "$1 $2"
+        [ "$1" != user ] || forget made "private-group $2"
+    fi
+    fail "$1 $2 could not be made"
 }
 
 # remove_group NAME: userdel may have taken it along.
@@ -60,10 +71,10 @@ make_user() {
     shift
     if getent group "$name" >/dev/null; then
         forget made "private-group $name" # of one that is gone
-        useradd --create-home --gid "$name" "$@" "$name"
+        useradd --create-home --gid "$name" "$@" "$name" || not_made user "$name"
     else
         note made "private-group $name"
-        useradd --create-home --user-group "$@" "$name"
+        useradd --create-home --user-group "$@" "$name" || not_made user "$name"
     fi
 }
 

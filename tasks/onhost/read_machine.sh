@@ -232,7 +232,10 @@ read_made() {
 }
 
 read_members() {
-    entry=$(getent group "$1") || return
+    if ! entry=$(getent group "$1"); then
+        echo "gone_group $1"
+        return
+    fi
     gid=$(printf '%s\n' "$entry" | cut -d: -f3)
     # shellcheck disable=SC2046  # a word each
     echo "made_group $1" $(printf '%s\n' "$entry" | cut -d: -f4 | tr , ' ') \
