@@ -226,8 +226,8 @@ class MachineFacts:
     that was asked for is generated. ``groups`` has the numbers of the groups asked for, ``sysctl``
     the kernel settings, ``configured`` the files that a configuration of ours has written.
     ``added_keys`` are the keys that we added to a user's, by the user; ``made_users`` and
-    ``made_groups`` are those that we made, the groups with all who are in them now. What is noted
-    there may be gone, but for the groups.
+    ``made_groups`` are those that we made, the groups with all who are in them now; ``gone_groups``
+    are noted too, and are not there any more. Keys and users that are noted may be gone as well.
     ``network_files`` are the files of ours that give a container its network, ``leaving`` the
     interfaces and addresses that a run began to take away and did not come to the end of.
     """
@@ -255,6 +255,7 @@ class MachineFacts:
     added_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     made_users: tuple[str, ...] = ()
     made_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    gone_groups: tuple[str, ...] = ()
     network_files: tuple[str, ...] = ()
     leaving: tuple[tuple[str, Interface], ...] = ()
     units: Mapping[str, UnitFacts] = field(default_factory=dict)

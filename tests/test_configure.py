@@ -14,6 +14,8 @@ from tasks.configure.plan import plan_configuration
 from tasks.errors import FleetError
 from tasks.intent.model import Bootstrap, Machine, Ssh
 from tasks.intent.system import Configure, CronJob, File, Group, Repository, Service, User
+from tasks.machine.change import Call
+from tasks.plan import Step
 from tests.machines import facts_of_yaml
 
 CASES = yaml.safe_load((Path(__file__).parent / "cases" / "configure.yaml").read_text())
@@ -64,6 +66,10 @@ def test_plan(case: dict[str, Any]) -> None:
         facts_of(case["facts"]),
         prune=case.get("prune", False),
         own_keys=case.get("own_keys", ()),
+        before_files=[
+            Step("remove", "it", (Call("remove_keys", ("root",), f"{line}\n".encode()),))
+            for line in case.get("elsewhere", ())
+        ],
     )
     assert [f"{step.action} {step.object}" for step in plan.steps] == case["steps"]
     assert plan.reason == case.get("reason", plan.reason)

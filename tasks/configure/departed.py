@@ -1,6 +1,7 @@
 """Keys, users and groups that we made and that left the inventory: told, removed with ``--prune``.
 
-What was there before us is not among them: only what we add is noted on the machine.
+What was there before us is not among them: only what we add is noted on the machine. What is gone
+already is forgotten at once: who makes it again makes it theirs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from tasks.configure.users import forget_group, forget_user
 from tasks.intent.model import Machine
 from tasks.intent.system import User
 from tasks.machine.change import Call, Calls
-from tasks.machine.keys import forget_key, key_name, key_of
+from tasks.machine.keys import forget_key, key_name, key_of, keys_taken
 from tasks.machine.paths import is_foreign, keys_path
 from tasks.plan import Step, mapping_diff, text_diff
 
@@ -22,13 +23,19 @@ _LEFT = f"is {_WHY}"
 
 
 def plan_departed(
-    machine: Machine, actual: MachineFacts, *, prune: bool, own_keys: Collection[str] = ()
+    machine: Machine,
+    actual: MachineFacts,
+    *,
+    prune: bool,
+    own_keys: Collection[str] = (),
+    elsewhere: Iterable[Step[Calls] | str] = (),
 ) -> Found:
     """A step, or without ``prune`` a note, for each of them; keys first, groups last.
 
     Arguments:
-        own_keys: public key lines that this run may be logged in with: such a key stays, and so
-            does the last one of the user that we log in as.
+        own_keys: public key lines that this run may be logged in with: such a key stays, and where
+            the user that we log in as has none of them, so do all of its keys.
+        elsewhere: steps that others have in the same run; the keys that they remove let nobody in.
     """
     departed = [
         name
@@ -39,7 +46,9 @@ def plan_departed(
     going = [name for name in departed if name not in kept]
     for name, keys in actual.added_keys.items():
         if name not in going:
-            yield from _keys(name, keys, machine, actual, prune=prune, own_keys=own_keys)
+            taken = keys_taken(elsewhere, name)
+            own = set(map(key_of, own_keys)) - taken
+            yield from _keys(name, keys, machine, actual, prune=prune, own=own)
     for name in departed:
         yield from _user(name, kept.get(name, ""), actual, prune=prune)
     gone = {user.name for user in machine.configure.users if user.absent}
@@ -53,7 +62,7 @@ def _keys(
     actual: MachineFacts,
     *,
     prune: bool,
-    own_keys: Collection[str],
+    own: Collection[str],
 ) -> Found:
     now = actual.users.get(name, UserFacts(shell="", home=""))
     declared = next((u for u in machine.configure.users if u.name == name), User(name))
@@ -62,21 +71,20 @@ def _keys(
     ours = machine.bootstrap.authorized_keys if name == "root" else ()
     wanted = {key_of(line) for line in (*ours, *declared.keys, *machine.let_in)}
     logs_in = bool(machine.ssh.hostname) and name == machine.ssh.username
-    own = set(map(key_of, own_keys)) if logs_in else set()
+    known = any(key_of(line) in own for line in now.keys)
     going: list[str] = []
     vanished: list[str] = []
     for key in (key for key in added if key not in wanted):
         line = next((line for line in now.keys if key_of(line) == key), "")
-        others = {key_of(line) for line in now.keys} - {"", key, *going}
         what = f"authorized key of {name} ({key_name(line)}) {_LEFT}"
         if not line:
             vanished.append(key)
         elif declared.only_keys:
             pass  # all of its keys are set at once
-        elif key in own:
+        elif logs_in and key in own:
             yield f"{what}, and stays: we log in with it"
-        elif logs_in and not others:
-            yield f"{what}, and stays: there is no other"
+        elif logs_in and not known:
+            yield f"{what}, and stays: it is not known which key we log in with"
         elif not prune:
             yield f"{what}; --prune removes it"
         else:
@@ -90,7 +98,7 @@ def _keys(
             _WHY,
             text_diff(text, "", f"authorized keys of {name}"),
         )
-    if vanished and prune:
+    if vanished:
         calls = tuple(forget_key(name, key) for key in vanished)
         yield Step("forget", f"authorized keys of {name}", calls, f"gone already, and {_WHY}")
 
@@ -100,7 +108,9 @@ def _why_kept(name: str, machine: Machine) -> str:
     if name == machine.ssh.username:
         return "we log in as this user"
     wanted = machine.configure
-    named = [f"file {file.path} is its own" for file in wanted.files if file.owner == name]
+    named = [
+        f"file {file.path} is its own" for file in wanted.files if name in (file.owner, file.group)
+    ]
     named += [f"cron job {job.name} runs as it" for job in wanted.cron if job.user == name]
     return named[0] if named else ""
 
@@ -108,8 +118,7 @@ def _why_kept(name: str, machine: Machine) -> str:
 def _user(name: str, why_kept: str, actual: MachineFacts, *, prune: bool) -> Found:
     now = actual.users.get(name)
     if now is None:
-        if prune:
-            yield Step("forget", f"user {name}", forget_user(name, actual), f"gone, and {_WHY}")
+        yield Step("forget", f"user {name}", forget_user(name, actual), f"gone, and {_WHY}")
     elif why_kept:
         yield f"user {name} {_LEFT}, and stays: {why_kept}"
     elif not prune:
@@ -128,6 +137,9 @@ def _groups(machine: Machine, actual: MachineFacts, gone: Collection[str], *, pr
     """A group goes where nobody is in it any more, and no declared file is its own."""
     wanted = machine.configure
     declared = {group.name for group in wanted.groups}
+    for name in actual.gone_groups:
+        if name not in {group.name for group in wanted.groups if not group.absent}:
+            yield Step("forget", f"group {name}", forget_group(name, actual), f"gone, and {_WHY}")
     for name, members in actual.made_groups.items():
         if name in declared:
             continue

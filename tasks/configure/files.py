@@ -11,15 +11,16 @@ from tasks.machine.files import ABSENT, absent_step, file_step
 from tasks.plan import Step, mapping_diff
 
 
-def plan_file(file: File, actual: MachineFacts) -> Step[Calls] | None:
+def plan_file(file: File, actual: MachineFacts, off: Collection[str] = ()) -> Step[Calls] | None:
     """The step for one file; None where it is as declared.
 
-    Noted before it is written: a run that is killed in between has written it all the same.
+    Noted before it is written: a run that is killed in between has written it all the same. No
+    restart is noted of the services that are ``off``.
     """
     held = actual.files.get(file.path, ABSENT)
     if file.absent:
         return absent_step(file, held)
-    before = tuple(Call("pend_restart", (name,)) for name in file.restarts)
+    before = tuple(Call("pend_restart", (name,)) for name in file.restarts if name not in off)
     if file.path not in actual.configured:
         before = (Call("note_configured", (file.path,)), *before)
     return file_step(file, held, before=before)

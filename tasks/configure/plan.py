@@ -13,7 +13,7 @@ from tasks.configure.departed import plan_departed
 from tasks.configure.files import departed_notes, plan_file, revoke, take_back
 from tasks.configure.packages import plan_certificates, plan_packages
 from tasks.configure.repositories import plan_repository
-from tasks.configure.services import plan_services
+from tasks.configure.services import plan_services, switched_off
 from tasks.configure.system import plan_locale, plan_sysctl, plan_timezone
 from tasks.configure.users import (
     not_let_in_notes,
@@ -56,13 +56,16 @@ def plan_configuration(
     rights = {sudoers_path(user) for user in wanted.users}  # without sudo, else they are declared
     revoked = sorted(undeclared & rights)
     departed = sorted(path for path in undeclared - rights if not is_foreign(path, machine))
-    left = list(plan_departed(machine, actual, prune=prune, own_keys=own_keys))
+    left = list(
+        plan_departed(machine, actual, prune=prune, own_keys=own_keys, elsewhere=before_files)
+    )
     if wanted == Configure() and not (departed or left or before_files):
         return Plan(reason="no configuration is declared")
+    off = switched_off(wanted)
     changes = {
         found.file.path: step
         for found in managed
-        if found.table != "repositories" and (step := plan_file(found.file, actual))
+        if found.table != "repositories" and (step := plan_file(found.file, actual, off))
     }
     removals = [take_back(path) for path in departed] if prune else []
     changed = [*changes, *(departed if prune else ())]

@@ -85,21 +85,32 @@ def _may_come(key: str, unit: UnitFacts) -> bool:
     return key == "running" and unit.enabled in ENABLED and unit.active not in ACTIVE
 
 
+def switched_off(wanted: Configure) -> frozenset[str]:
+    """The services that shall not run: they read their files when somebody starts them."""
+    return frozenset(service.name for service in wanted.services if service.running is False)
+
+
 def _restarts(
     wanted: Configure, changed: Collection[str], actual: MachineFacts, started: Collection[str]
 ) -> Steps:
     """A service whose file changes, or changed in a run that did not come to the restart.
 
     One that is ``started`` reads everything by that. One that is not there has nothing to restart:
-    that it is due is forgotten, unless what comes before in this run brings it.
+    that it is due is forgotten, unless what comes before in this run brings it. One that shall not
+    run is none either.
     """
+    off = switched_off(wanted)
     due: dict[str, list[str]] = {name: [] for name in actual.pending_restarts}
     for file in wanted.files:
         for name in file.restarts:
             if file.path in changed:
                 due.setdefault(name, []).append(file.path)
     for name, paths in due.items():
-        if name in started:
+        if name in started or (name in off and name not in actual.pending_restarts):
+            continue
+        if name in off:
+            forget = Call("forget_restart", (name,))
+            yield Step("forget", f"restart of service {name}", (forget,), "it shall not run")
             continue
         missing = name in actual.units and actual.units[name].load in GONE
         why = f"{', '.join(paths)} changes" if paths else "an earlier run did not come to it"

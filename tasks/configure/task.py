@@ -10,11 +10,11 @@ from tasks.controllers.equip import controller_steps
 from tasks.controllers.known import letting_in
 from tasks.facts.machine import is_there, machine_facts_of, why_not_foreseen
 from tasks.machine.change import Calls, Clock, apply_calls
-from tasks.machine.keys import public_keys_of
 from tasks.outcome import converge, record, result_of
 from tasks.plan import Plan
 from tasks.run import run_of
 from tasks.shell import Shell
+from tasks.ssh.own_keys import public_keys_of
 from tasks.transport import exec_notes, shell_of
 
 #: Seconds for the whole configuration of one machine.
@@ -59,9 +59,8 @@ def configure_system(task: Task, dry_run: bool | None = None, prune: bool = Fals
             return Plan(notes=(why,))
         facts = read()
         more = controller_steps(host, machine, facts, prune=prune)
-        plan = plan_configuration(
-            machine, facts, prune=prune, before_files=more, own_keys=public_keys_of(machine.ssh)
-        )
+        own = public_keys_of(machine.ssh) if facts.added_keys.get(machine.ssh.username) else ()
+        plan = plan_configuration(machine, facts, prune=prune, before_files=more, own_keys=own)
         return plan.noted(*exec_notes(host))
 
     def apply(plan: Plan[Calls]) -> None:

@@ -83,7 +83,8 @@ def forget_user(name: str, actual: MachineFacts) -> Calls:
 
 def forget_group(name: str, actual: MachineFacts) -> Calls:
     """The calls by which a group that goes is no longer remembered as ours."""
-    return (Call("forget", ("made", f"group {name}")),) if name in actual.made_groups else ()
+    noted = name in actual.made_groups or name in actual.gone_groups
+    return (Call("forget", ("made", f"group {name}")),) if noted else ()
 
 
 def plan_user(user: User, actual: MachineFacts, let_in: Iterable[str] = ()) -> Steps:
@@ -101,6 +102,8 @@ def plan_user(user: User, actual: MachineFacts, let_in: Iterable[str] = ()) -> S
                 f"{now.home} stays",
                 mapping_diff({"shell": now.shell}, {}, f"user {user.name}"),
             )
+        elif noted := forget_user(user.name, actual):
+            yield Step("forget", f"user {user.name}", noted, "gone already")
         return
     held = now or UserFacts(shell="", home="")
     yield from _account(user, now, actual.name)

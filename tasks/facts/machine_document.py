@@ -62,6 +62,7 @@ def parse_machine(name: str, text: str, *, units: Sequence[str]) -> MachineFacts
         added_keys=_by_first(words_of("added_key")),
         made_users=tuple(all_of("made_user")),
         made_groups={words[0]: tuple(words[1:]) for words in words_of("made_group")},
+        gone_groups=tuple(all_of("gone_group")),
         network_files=tuple(all_of("network_file")),
         leaving=tuple((link, ip_interface(address)) for link, address in words_of("leaving")),
         users={words[0]: _user(words[1:]) for words in words_of("user")},

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
-from tasks.intent.model import Ssh
 from tasks.machine.change import Call, Calls
 from tasks.plan import Step, text_diff
 
-#: Options before the type may have spaces in quotes; ``\"`` is no end of them.
-_OPTIONS = r"""(?:\\"|"(?:\\"|\\(?!")|[^"\\])*"|[^\s"])+"""
+#: Options before the type may have spaces in quotes; ``\"`` is no end of them. No character can be
+#: read in two ways: whoever owns the file may write a line that would be tried in all of them.
+_OPTIONS = r"""(?:\\"|\\(?!")|"(?:\\"|\\(?!")|[^"\\])*"|[^\s"\\])+"""
 _LINE = re.compile(rf"\s*(?!#)(?:{_OPTIONS}\s+)?[a-z][\w.@-]*\s+(AAAA[\w+/]*=*)(?:\s|$)")
 
-#: Private keys that are tried where none is declared.
-_OWN = ("id_ed25519", "id_ecdsa", "id_rsa")
+#: Characters of a line; a longer one is no key that anybody made.
+_LONGEST = 16 * 1024
 
 
 def key_of(line: str) -> str:
@@ -27,7 +25,7 @@ def key_of(line: str) -> str:
 
     Options before it and the comment behind it do not make it another one.
     """
-    found = _LINE.match(line)
+    found = _LINE.match(line) if len(line) <= _LONGEST else None
     return found[1] if found else ""
 
 
@@ -43,17 +41,15 @@ def not_let_in(path: str, keys: Iterable[str], actual: Iterable[str]) -> Iterato
         yield f"{path} is foreign and lacks the key {key_name(key)}, which cannot log in there"
 
 
-def public_keys_of(ssh: Ssh) -> tuple[str, ...]:
-    """The public keys that we may log in with: beside the declared private key, else this user's
-    default ones. What an agent has is not known here."""
-    files = (
-        [ssh.key_file.expanduser()] if ssh.key_file else [Path.home() / ".ssh" / n for n in _OWN]
-    )
-    found = []
-    for file in files:
-        with suppress(OSError, UnicodeDecodeError):
-            found.append(file.with_name(f"{file.name}.pub").read_text().strip())
-    return tuple(found)
+def keys_taken(steps: Iterable[object], user: str) -> set[str]:
+    """The keys of a user that some steps remove."""
+    calls = (call for step in steps if isinstance(step, Step) for call in step.write)
+    return {
+        key_of(line)
+        for call in calls
+        if call.function == "remove_keys" and call.arguments == (user,)
+        for line in (call.content or b"").decode(errors="replace").split("\n")
+    } - {""}
 
 
 def key_name(line: str) -> str:

@@ -7,7 +7,11 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
 
-mac_of() { ip neighbour show to "$1" 2>/dev/null | sed -n 's/.* lladdr \([^ ]*\).*/\1/p' | head -n 1; }
+# mac_of ADDRESS: of who answered; what somebody has set for good is no answer.
+mac_of() {
+    ip neighbour show to "$1" nud reachable nud stale nud delay nud probe 2>/dev/null |
+        sed -n 's/.* lladdr \([^ ]*\).*/\1/p' | head -n 1
+}
 
 ask() {
     if [ -n "$(ip -o address show to "$1" 2>/dev/null)" ]; then

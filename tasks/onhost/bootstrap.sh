@@ -17,7 +17,7 @@ apply_network() {
         grep -q 'interfaces\.d' /etc/network/interfaces 2>/dev/null ||
             printf 'source /etc/network/interfaces.d/*\n' >>/etc/network/interfaces
         for interface; do
-            ifdown --force "$interface" || true
+            bounded ifdown --force "$interface" || true
             bounded ifup "$interface"
         done
         ;;
@@ -74,7 +74,7 @@ remove_network() {
     shift 2
     if [ "$tool" = ifupdown ]; then
         for interface; do
-            ifdown --force "$interface" || true
+            bounded ifdown --force "$interface" || true
         done
     fi
     # one of ours of an earlier time is nothing to come back to

@@ -326,13 +326,17 @@ apt() {
 }
 
 # What an interrupted installation left half done comes first; somebody else's that is under
-# way looks just the same, so its lock is waited for.
-prepare_packages() {
-    [ ! -e "$work/prepared" ] || return 0
+# way looks just the same, so its lock is waited for. Nobody is there to be asked about a file.
+finish_interrupted() {
     if [ -n "$(dpkg --audit)" ]; then
-        patiently bounded dpkg --configure -a ||
+        patiently bounded dpkg --configure -a --force-confdef --force-confold ||
             fail "dpkg --configure -a does not mend what an installation left"
     fi
+}
+
+prepare_packages() {
+    [ ! -e "$work/prepared" ] || return 0
+    finish_interrupted
     # the lists that a change a moment ago has fetched are still good
     fetched=/run/nornir-lxd-fleet.fetched
     if [ -z "$(find "$fetched" -mmin -5 2>/dev/null)" ]; then
@@ -353,7 +357,10 @@ install_packages() {
     apt --allow-downgrades install "$@"
 }
 
-remove_packages() { apt remove "$@"; }
+remove_packages() {
+    finish_interrupted
+    apt remove "$@"
+}
 
 # once MARKER: what was done once for all on this machine.
 once() {

@@ -44,7 +44,18 @@ set_kernel() {
 make_group() {
     name=$1
     shift
-    groupadd "$@" "$name"
+    groupadd "$@" "$name" || not_made group "$name"
+}
+
+# not_made user|group NAME: what is not there is not ours; somebody else may make it yet.
+not_made() {
+    kind=passwd
+    [ "$1" = user ] || kind=group
+    if ! getent "$kind" "$2" >/dev/null; then
+        forget made "$1 $2"
+        [ "$1" != user ] || forget made "private-group $2"
+    fi
+    fail "$1 $2 could not be made"
 }
 
 # remove_group NAME: userdel may have taken it along.
@@ -59,9 +70,11 @@ make_user() {
     name=$1
     shift
     if getent group "$name" >/dev/null; then
-        useradd --create-home --gid "$name" "$@" "$name"
+        forget made "private-group $name" # of one that is gone
+        useradd --create-home --gid "$name" "$@" "$name" || not_made user "$name"
     else
-        useradd --create-home --user-group "$@" "$name"
+        note made "private-group $name"
+        useradd --create-home --user-group "$@" "$name" || not_made user "$name"
     fi
 }
 
@@ -74,7 +87,17 @@ change_user() {
     [ -d "$home" ] || install -d -m 700 -o "$name" -g "$(id -gn "$name")" "$home"
 }
 
-remove_user() { userdel "$1"; }
+# remove_user NAME: userdel takes the group of that name along; one that was not made with the user
+# comes back as it was.
+remove_user() {
+    gid=$(getent group "$1" | cut -d: -f3)
+    userdel "$1"
+    if [ -e "$state/made" ] && grep -qxF -e "private-group $1" "$state/made"; then
+        forget made "private-group $1"
+    elif [ -n "$gid" ] && ! getent group "$1" >/dev/null; then
+        groupadd --gid "$gid" "$1"
+    fi
+}
 
 # note_configured PATH: a configuration of ours writes it, until it has left the inventory.
 note_configured() {
@@ -110,6 +133,17 @@ add_groups() {
 # load_state SERVICE: loaded, not-found, masked, ... (systemctl show -P is younger than Debian 10.)
 load_state() { systemctl show -p LoadState --value "$1"; }
 
+# forget_restart SERVICE: it is not due any more.
+forget_restart() { rm -f "$state/restart/$1"; }
+
+# starts_at_boot SERVICE: by itself; is-enabled is content with what only a timer starts, say.
+starts_at_boot() {
+    case $(systemctl is-enabled "$1" 2>/dev/null) in
+    enabled | enabled-runtime | alias) ;;
+    *) return 1 ;;
+    esac
+}
+
 # restart SERVICE: one that does not run has nothing to read again, unless it failed; nor has one
 # that is gone.
 restart() {
@@ -117,7 +151,7 @@ restart() {
     not-found | masked) ;;
     *)
         how=try-restart
-        if systemctl is-failed --quiet "$1" && systemctl is-enabled --quiet "$1"; then
+        if systemctl is-failed --quiet "$1" && starts_at_boot "$1"; then
             how=restart # it had failed, perhaps for want of what has changed
             systemctl reset-failed "$1"
         fi
@@ -127,7 +161,7 @@ restart() {
         fi
         ;;
     esac
-    rm -f "$state/restart/$1"
+    forget_restart "$1"
 }
 
 # service SERVICE enable|disable|start|stop: one that is not there, since no package brought it or
@@ -140,5 +174,5 @@ service() {
         journalctl --no-pager -q -n 6 -u "$1" || true
         fail "systemctl $2 $1 failed"
     fi
-    [ "$2" != start ] || rm -f "$state/restart/$1" # it has just read everything
+    [ "$2" != start ] || forget_restart "$1" # it has just read everything
 }

@@ -149,16 +149,26 @@ read_secrets() {
     stat -c 'file %U %G %f no - %n' -- "$@" 2>/dev/null
 }
 
+# read_keys FOLDER: of both files that sshd reads. They are the user's, who may put anything in their
+# place: a link to what only root can read, a FIFO that nobody writes to, a file without an end.
+read_keys() {
+    for file in "$1/authorized_keys" "$1/authorized_keys2"; do
+        if [ -f "$file" ] && [ ! -L "$file" ]; then
+            head -c "$largest" "$file"
+            echo
+        fi
+    done 2>/dev/null
+}
+
 read_user() {
     entry=$(getent passwd "$1") || return
-    home=$(echo "$entry" | cut -d: -f6)
+    home=$(printf '%s\n' "$entry" | cut -d: -f6)
     keys=
-    uid=$(echo "$entry" | cut -d: -f3)
-    if [ -n "$home" ] && [ ! -L "$home/.ssh" ] && [ ! -L "$home/.ssh/authorized_keys" ]; then
-        # sshd reads both
-        keys=$(cat "$home/.ssh/authorized_keys" "$home/.ssh/authorized_keys2" 2>/dev/null | base64 -w0)
+    uid=$(printf '%s\n' "$entry" | cut -d: -f3)
+    if [ -n "$home" ] && [ ! -L "$home/.ssh" ]; then
+        keys=$(read_keys "$home/.ssh" | base64 -w0)
     fi
-    shell=$(echo "$entry" | cut -d: -f7 | tr -d '\n' | base64 -w0)
+    shell=$(printf '%s\n' "$entry" | cut -d: -f7 | tr -d '\n' | base64 -w0)
     home=$(printf %s "$home" | base64 -w0)
     echo "user $1 ${shell:--} ${home:--} $uid ${keys:--} $(id -Gn "$1")"
 }
@@ -194,7 +204,7 @@ read_sysctl() {
 
 read_group() {
     entry=$(getent group "$1") || return
-    echo "group $1 $(echo "$entry" | cut -d: -f3)"
+    echo "group $1 $(printf '%s\n' "$entry" | cut -d: -f3)"
 }
 
 # What we added and made, as it was noted before; of its users those that nobody asked for are read
@@ -209,7 +219,7 @@ read_made() {
         sed -n 's/^user /made_user /p' "$state/made"
         others="$others $(sed -n 's/^user //p' "$state/made")"
         while read -r kind name; do
-            [ "$kind" = user ] || read_members "$name"
+            [ "$kind" != group ] || read_members "$name"
         done <"$state/made"
     fi
     for name in $others; do
@@ -222,10 +232,13 @@ read_made() {
 }
 
 read_members() {
-    entry=$(getent group "$1") || return
-    gid=$(echo "$entry" | cut -d: -f3)
+    if ! entry=$(getent group "$1"); then
+        echo "gone_group $1"
+        return
+    fi
+    gid=$(printf '%s\n' "$entry" | cut -d: -f3)
     # shellcheck disable=SC2046  # a word each
-    echo "made_group $1" $(echo "$entry" | cut -d: -f4 | tr , ' ') \
+    echo "made_group $1" $(printf '%s\n' "$entry" | cut -d: -f4 | tr , ' ') \
         $(getent passwd | cut -d: -f1,4 | sed -n "s/:$gid\$//p")
 }
 
