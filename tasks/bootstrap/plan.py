@@ -47,8 +47,10 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     without = {interface for path in departed for interface in _given_by(path, actual)}
     rest = [pair for pair in leaving if pair[0] not in without]
     steps = [_departed(path, leaving, actual) for path in departed]
-    if ours and static:
-        steps += _network(static, actual, rest)
+    others = _of_others(container, static, actual) if ours else {}
+    left_to_us = [a for a in static if a.interface not in others]
+    if ours and left_to_us:
+        steps += _network(left_to_us, actual, rest)
     elif rest:
         steps.append(_left_over(rest, actual))
     if steps and leaving:
@@ -61,7 +63,11 @@ def plan_bootstrap(container: Container, image: Image, actual: MachineFacts) -> 
     steps += _root(container, actual)
     if container.ssh.hostname:
         steps += _sshd(actual)
-    notes = (*_notes(static, actual, ours=ours), *_not_let_in(container, actual))
+    told = (
+        f"{path} is declared (or foreign): its addresses are seen to there"
+        for path in dict.fromkeys(others.values())
+    )
+    notes = (*told, *_notes(static, actual, ours=ours), *_not_let_in(container, actual))
     return Plan(tuple(steps), _reason(steps), notes)
 
 
@@ -72,6 +78,20 @@ Leaving = Sequence[tuple[str, Interface]]
 def _is_left_to_us(path: str, container: Container, actual: MachineFacts) -> bool:
     """Whether a file that we wrote for its network is nobody else's by now."""
     return is_ours(path, container) and path not in actual.configured
+
+
+def _of_others(
+    container: Container, static: Sequence[Attachment], actual: MachineFacts
+) -> Mapping[str, str]:
+    """By interface the file that would give it its network, where that is not left to us."""
+    return {
+        attachment.interface: file.path
+        for attachment in static
+        for file in (
+            network_files(actual.network_tool, [attachment]) if actual.network_tool else ()
+        )
+        if not is_ours(file.path, container)
+    }
 
 
 def _leaving(

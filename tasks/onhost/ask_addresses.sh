@@ -22,6 +22,8 @@ ask() {
     ip neighbour flush to "$1" 2>/dev/null
     if command -v ping >/dev/null; then
         answered=$(ping -c 1 -W 2 "$1" >/dev/null 2>&1 && echo yes)
+    elif [ -n "$(ip neighbour show to "$1" nud permanent 2>/dev/null)" ]; then
+        return # to ask would take away what somebody has set
     else # only newer versions of ip can ask; older ones refuse, and nobody is found
         answered=
         device=$(ip -o route get "$1" 2>/dev/null | sed -n 's/.* dev \([^ ]*\).*/\1/p')
