@@ -81,9 +81,17 @@ def test_the_private_group_of_a_user_goes_with_it(site: Site) -> None:
     assert site.made() == ["user olga"]
 
 
+def test_the_group_of_a_user_that_others_made_goes_as_userdel_has_it(site: Site) -> None:
+    (site.root / "group").write_text("olga:x:907:\n")
+    assert site.run("remove_user olga") == (0, ["userdel olga"])
+
+
 def test_a_group_of_that_name_that_was_there_before_comes_back_with_its_number(site: Site) -> None:
     (site.root / "group").write_text("olga:x:907:\n")
-    assert site.run("make_user olga") == (0, ["useradd --create-home --gid olga olga"])
+    assert site.run("note made 'user olga'", "make_user olga") == (
+        0,
+        ["useradd --create-home --gid olga olga"],
+    )
     assert site.run("remove_user olga") == (0, ["userdel olga", "groupadd --gid 907 olga"])
     assert (site.root / "group").read_text() == "olga:x:907:\n"
 

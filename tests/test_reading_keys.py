@@ -40,6 +40,4 @@ def test_what_a_user_puts_in_place_of_a_file_of_keys(tmp_path: Path, name: str, 
         place.mkdir()
     else:
         place.write_text("x" * 1_000_000)
-        assert sum(map(len, read(tmp_path))) == 262144 + len(other)
-        return
     assert read(tmp_path) == [other]

@@ -83,14 +83,16 @@ def _is_left_to_us(path: str, container: Container, actual: MachineFacts) -> boo
 def _of_others(
     container: Container, static: Sequence[Attachment], actual: MachineFacts
 ) -> Mapping[str, str]:
-    """By interface the file that would give it its network, where that is not left to us."""
+    """By interface the file that would give it its network, where others have it: a declared one
+    that is not there yet is written only once there is a network."""
     return {
         attachment.interface: file.path
         for attachment in static
         for file in (
             network_files(actual.network_tool, [attachment]) if actual.network_tool else ()
         )
-        if not is_ours(file.path, container)
+        if is_foreign(file.path, container)
+        or (not is_ours(file.path, container) and actual.files.get(file.path, ABSENT).kind)
     }
 
 

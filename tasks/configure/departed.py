@@ -77,8 +77,10 @@ def _keys(
     for key in (key for key in added if key not in wanted):
         line = next((line for line in now.keys if key_of(line) == key), "")
         what = f"authorized key of {name} ({key_name(line)}) {_LEFT}"
-        if not line:
+        if not line and now.keys:
             vanished.append(key)
+        elif not line:
+            pass  # nothing was read: a link, say, or a home that is not mounted
         elif declared.only_keys:
             pass  # all of its keys are set at once
         elif logs_in and key in own:

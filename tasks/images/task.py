@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from tasks.actual import LxdFacts
+from tasks.actual import Json, LxdFacts
 from tasks.apply import apply_all
 from tasks.errors import (
     DeadlineError,
@@ -30,7 +30,7 @@ from tasks.images.targets import targets_of
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
 from tasks.outcome import converge
-from tasks.ownership import image_created_by_us, image_mark
+from tasks.ownership import IMAGE_PROPERTY, image_created_by_us, image_mark
 from tasks.plan import Plan, Step
 from tasks.run import Run, run_of
 
@@ -230,6 +230,16 @@ def point_at(host: Host, image: Image, fingerprint: str, *, brought: bool) -> No
     api_of(host).point_alias(image.name, fingerprint, description=description)
 
 
+def _without_mark(now: dict[str, Any]) -> dict[str, Any]:
+    properties = now.get("properties") or {}
+    return {**now, "properties": {k: v for k, v in properties.items() if k != IMAGE_PROPERTY}}
+
+
+def _is_for(image: Image, document: Json) -> bool:
+    """Whether no other alias is on an image."""
+    return {alias["name"] for alias in document.get("aliases") or ()} <= {image.name}
+
+
 def _download(host: Host, image: Image) -> str:
     """Have LXD fetch an image, which it keeps fresh by itself from then on; its fingerprint."""
     api = api_of(host)
@@ -244,16 +254,17 @@ def _download(host: Host, image: Image) -> str:
         "auto_update": True,
         "properties": image_mark(host.name),
     }
+    before = run_of(host).facts[host.name].lxd.images
     fingerprint = str(api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)["fingerprint"])
-    document, _ = api.get(f"/1.0/images/{fingerprint}")
-    ours = image_created_by_us(document, host.name)
-    if ours and asks_elsewhere(image, document):  # it had it already, and would go on as before
+    had = before.get(fingerprint)
+    ours = had is None or image_created_by_us(had, host.name)
+    if had is not None and not ours:  # LXD has put our mark on what it had already
+        api.update(f"/1.0/images/{fingerprint}", _without_mark)
+    elif had is not None and asks_elsewhere(image, had) and _is_for(image, had):
+        # it would go on asking where this one came from
         api.delete(f"/1.0/images/{fingerprint}")
         answer = api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
         fingerprint = str(answer["fingerprint"])
-        for alias in document.get("aliases") or ():
-            if alias["name"] != image.name:
-                api.point_alias(alias["name"], fingerprint, description=alias["description"])
     description = source_mark(host.name, image, ours=ours)
     api.point_alias(image.name, fingerprint, description=description)
     return fingerprint

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from tasks.containers.remembered import remembering
 from tasks.containers.step import ContainerWrite
@@ -29,7 +29,7 @@ AT_ONCE = 8
 def give_work_again(run: Run, container: Container) -> None:
     """End what an earlier run began. Raises what its undrain, or reaching it or LXD, raises."""
     _Drain(run, container).end()
-    lxd_facts_of(run.hosts[container.on], fresh=True)  # whoever looks next sees it
+    _read_anew(run, [container])
 
 
 @contextmanager
@@ -53,16 +53,23 @@ def drained(run: Run, containers: Collection[Container], what: str) -> Iterator[
         raise ProofError(said) if left else UnchangedError(said)
     try:
         yield
-    except FleetError as error:
+    except Exception as error:
         left = _each(drains, _Drain.end)
-        error.what = "; ".join((error.what, *(f"not undrained: {each}" for each in left)))
+        if isinstance(error, FleetError):
+            error.what = "; ".join((error.what, *(f"not undrained: {each}" for each in left)))
         raise
     ill = _each(drains, lambda drain: drain.service.see_that_it_is_well(f"after {what}"))
     failed = [*ill, *_each(drains, _Drain.end)]
-    for name in {container.on for container in containers}:
-        lxd_facts_of(run.hosts[name], fresh=True)  # whoever looks next sees that they are not
+    _read_anew(run, containers)
     if failed:
         raise ProofError("; ".join(map(str, failed)))
+
+
+def _read_anew(run: Run, containers: Collection[Container]) -> None:
+    """So that whoever looks next sees that they have their work."""
+    for name in {container.on for container in containers}:
+        with suppress(FleetError):
+            lxd_facts_of(run.hosts[name], fresh=True)
 
 
 class _Drain:

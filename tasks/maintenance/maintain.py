@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from nornir.core.task import Result, Task
 
 from tasks.errors import FleetError, LockedError, UsageError
 from tasks.facts.host import facts_of, facts_or_none
+from tasks.intent.model import Container
 from tasks.maintenance.backups.task import BACKUP
 from tasks.maintenance.boot import undrain_step
 from tasks.maintenance.calendar import zone_of
@@ -198,18 +200,25 @@ class _Maintenance:
     def _give_work_again(self) -> None:
         """To containers that a run left drained when it was killed. It weakens nobody, so that no
         window, freeze or partner is in its way; in a dry run it is only told."""
-        if not {UPGRADE, REBOOT} & self.jobs.keys():
+        if not {UPGRADE, REBOOT} & self.jobs.keys() or self._ending():
             return
-        for container in self.intent.containers.values():
-            if container.name not in self.shared.selected:
-                continue
-            if self.workable.is_left_drained(container):
-                with Attempt("check") as attempt:
-                    attempt.plan = Plan((undrain_step(container.name),))
-                    if self.changes:
-                        attempt.begun = True
-                        give_work_again(self.shared, container)
-                self.report.add(container.name, attempt.entry())
+        left = [
+            container
+            for name, container in self.intent.containers.items()
+            if name in self.shared.selected and self.workable.is_left_drained(container)
+        ]
+
+        def give(container: Container) -> None:
+            with Attempt("check") as attempt:
+                attempt.plan = Plan((undrain_step(container.name),))
+                if self.changes:
+                    attempt.begun = True
+                    give_work_again(self.shared, container)
+            self.report.add(container.name, attempt.entry())
+
+        if left:
+            with ThreadPoolExecutor(self.workers) as pool:
+                list(pool.map(give, left))
 
     def _read_partners(self) -> None:
         """Read the LXD hosts that carry others of the ``apart`` groups that this run weakens."""

@@ -87,17 +87,19 @@ change_user() {
     [ -d "$home" ] || install -d -m 700 -o "$name" -g "$(id -gn "$name")" "$home"
 }
 
-# remove_user NAME: userdel takes the group of that name along; one that was not made with the user
-# comes back as it was.
+# remove_user NAME: userdel takes the group of that name along; one that was there before a user that
+# we made comes back as it was.
 remove_user() {
     gid=$(getent group "$1" | cut -d: -f3)
     userdel "$1"
-    if [ -e "$state/made" ] && grep -qxF -e "private-group $1" "$state/made"; then
+    if is_made "private-group $1"; then
         forget made "private-group $1"
-    elif [ -n "$gid" ] && ! getent group "$1" >/dev/null; then
+    elif is_made "user $1" && [ -n "$gid" ] && ! getent group "$1" >/dev/null; then
         groupadd --gid "$gid" "$1"
     fi
 }
+
+is_made() { [ -e "$state/made" ] && grep -qxF -e "$1" "$state/made"; }
 
 # note_configured PATH: a configuration of ours writes it, until it has left the inventory.
 note_configured() {

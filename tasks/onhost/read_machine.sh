@@ -153,8 +153,8 @@ read_secrets() {
 # place: a link to what only root can read, a FIFO that nobody writes to, a file without an end.
 read_keys() {
     for file in "$1/authorized_keys" "$1/authorized_keys2"; do
-        if [ -f "$file" ] && [ ! -L "$file" ]; then
-            head -c "$largest" "$file"
+        if [ -f "$file" ] && [ ! -L "$file" ] && [ "$(stat -c %s "$file")" -le "$largest" ]; then
+            cat "$file"
             echo
         fi
     done 2>/dev/null
