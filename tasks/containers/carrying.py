@@ -65,12 +65,12 @@ def carry_out(
     if not missing:
         return ()
     said = f"{', '.join(missing)} did not come back by itself after that"
-    if run.intent.images[container.image].network_config is None:
-        return (f"{said}; the phase bootstrap sees to it",)
     if any(step.action == "restart" for step in steps):
         return (f"{said}, nor by its restart",)
     if not allow_restart:
-        return (f"{said}; a restart brings it back: lxc restart {container.name}",)
+        ours = run.intent.images[container.image].network_config is None
+        how = "the phase bootstrap sees to it" if ours else f"lxc restart {container.name} does"
+        return (f"{said}; {how}",)
     _restart(api, run, container, force=force)
     still = not_there_again(run, container, plugged)
     return (f"{said}, so it was restarted{', which did not help' if still else ''}",)
