@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-import tasks.lxd_server
+from tasks.lxd_server import task as lxd_server
 from tests import snap_stand_in
 from tests.lab import Lab, image
 from tests.lxd_site import NAME, LxdSite
@@ -107,7 +107,7 @@ def test_a_run_that_is_killed_leaves_the_move_with_stand_ins_going(site: LxdSite
 def test_a_run_that_waits_no_longer_leaves_it_going_too(
     site: LxdSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tasks.lxd_server, "MOVE_WAIT", 0)
+    monkeypatch.setattr(lxd_server, "MOVE_WAIT", 0)
     record = site.set_up()
     assert record["status"] == "failed"
     assert "LXD is still being moved after 0 s, and goes on" in record["message"]
