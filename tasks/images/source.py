@@ -24,16 +24,6 @@ def source_mark(host: str, image: Image, *, ours: bool) -> str:
     return f"{alias_mark(host) if ours else 'image'}{_FROM}{server}{_AS}{name}"
 
 
-def asks_elsewhere(image: Image, document: Json) -> bool:
-    """Whether LXD, which has an image only once, goes on asking another server for newer ones, or
-    by another name, than is declared."""
-    if not kept_fresh(document):
-        return False
-    source = document["update_source"]
-    asked = str(source.get("server", "")).rstrip("/"), str(source.get("alias", ""))
-    return asked != _declared(image)
-
-
 def is_from_elsewhere(image: Image, facts: LxdFacts) -> bool:
     """Whether an LXD host has, under an image's alias, what is known to come from another server,
     or to have another name there, than is declared."""

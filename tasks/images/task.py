@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nornir.core.inventory import Host
 from nornir.core.task import Result, Task
 
-from tasks.actual import Json, LxdFacts
+from tasks.actual import LxdFacts
 from tasks.apply import apply_all
 from tasks.errors import (
     DeadlineError,
@@ -25,7 +25,7 @@ from tasks.fingerprint import image_fingerprint
 from tasks.images.copying import DEADLINE, STALL, copy_image
 from tasks.images.plan import ImageWrite, plan_images
 from tasks.images.prepared import prepared_aliases
-from tasks.images.source import asks_elsewhere, source_mark
+from tasks.images.source import source_mark
 from tasks.images.targets import targets_of
 from tasks.intent.model import Image
 from tasks.lxd_api.connection import api_of
@@ -235,11 +235,6 @@ def _without_mark(now: dict[str, Any]) -> dict[str, Any]:
     return {**now, "properties": {k: v for k, v in properties.items() if k != IMAGE_PROPERTY}}
 
 
-def _is_for(image: Image, document: Json) -> bool:
-    """Whether no other alias is on an image."""
-    return {alias["name"] for alias in document.get("aliases") or ()} <= {image.name}
-
-
 def _download(host: Host, image: Image) -> str:
     """Have LXD fetch an image, which it keeps fresh by itself from then on; its fingerprint."""
     api = api_of(host)
@@ -260,11 +255,6 @@ def _download(host: Host, image: Image) -> str:
     ours = had is None or image_created_by_us(had, host.name)
     if had is not None and not ours:  # LXD has put our mark on what it had already
         api.update(f"/1.0/images/{fingerprint}", _without_mark)
-    elif had is not None and asks_elsewhere(image, had) and _is_for(image, had):
-        # it would go on asking where this one came from
-        api.delete(f"/1.0/images/{fingerprint}")
-        answer = api.post("/1.0/images", body, deadline=DEADLINE, stall=STALL)
-        fingerprint = str(answer["fingerprint"])
     description = source_mark(host.name, image, ours=ours)
     api.point_alias(image.name, fingerprint, description=description)
     return fingerprint
