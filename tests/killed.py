@@ -77,6 +77,11 @@ def _of_builder(function: str, *, after: bool = True, what: str = "") -> Boundar
     return Boundary(builder, function, after=after, meant=meant)
 
 
+#: LXD has begun to start, stop or restart it.
+_STATE_BEGUN = Boundary(
+    api, "follow", after=False, meant=_follows("PUT", "/1.0/instances/{}/state")
+)
+
 #: Of an LXD host that has nothing yet, in the order in which a provision comes to them.
 HOST_STAGES = {
     "network staged": Boundary(NetworkChange, "_reached", meant=_network_at("staged")),
@@ -108,15 +113,11 @@ PREPARED_STAGES = {
 #: Of a container that is changed in place, which waits for its restart, and of one that departed.
 CHANGE_STAGES = {
     "updated": Boundary(writes, "update", meant=_writes),
-    "restart begun": Boundary(
-        api, "follow", after=False, meant=_follows("PUT", "/1.0/instances/{}/state")
-    ),
+    "restart begun": _STATE_BEGUN,
     "restarted": Boundary(carrying, "restart", meant=_writes),
 }
 DEPARTED_STAGES = {
-    "stop begun": Boundary(
-        api, "follow", after=False, meant=_follows("PUT", "/1.0/instances/{}/state")
-    ),
+    "stop begun": _STATE_BEGUN,
     "stopped": Boundary(writes, "stop", meant=_writes),
     "retired": Boundary(writes, "retire", meant=_writes),
 }
@@ -129,9 +130,7 @@ STAGES = {
     "alias made": Boundary(api.LxdApi, "upload_image"),
     "create begun": Boundary(api, "follow", after=False, meant=_follows("POST", "/1.0/instances")),
     "created": Boundary(writes, "create", meant=_writes),
-    "start begun": Boundary(
-        api, "follow", after=False, meant=_follows("PUT", "/1.0/instances/{}/state")
-    ),
+    "start begun": _STATE_BEGUN,
     "started": Boundary(writes, "change_state", meant=_writes),
     "bootstrapped": Boundary(bootstrap, "apply_calls", meant=_shell_of),
     "host key learned": Boundary(_BOOTSTRAP, "_learn", meant=_bootstrap_of),

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -242,14 +241,6 @@ class TestScript:
             CommandCheck("sleep 20 >/dev/null 2>&1 & true", 1), CommandCheck("sleep 20 &", 1)
         ) == ["command `sleep 20 &` left something running that keeps its output open"]
         assert time.monotonic() - started < 15
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    server.start()
-    yield server
-    server.stop()
 
 
 class Box:

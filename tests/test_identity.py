@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from ipaddress import ip_interface
 from pathlib import Path
@@ -24,17 +23,9 @@ pytestmark = pytest.mark.skipif(bool(why_no_sshd()), reason=why_no_sshd())
 HERE = "127.0.0.1"
 
 
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    """The machine that has the address: web-04, as everybody knows it."""
-    server = Sshd(tmp_path_factory.mktemp("sshd"))
-    server.start()
-    yield server
-    server.stop()
-
-
 def at(name: str, sshd: Sshd, address: str = HERE) -> Container:
-    """A container that is to be at an address, on the port of the tests' sshd."""
+    """A container that is to be at an address, on the port of the tests' sshd, which is the machine
+    that has it: web-04, as everybody knows it."""
     network = {"demo": Attachment("demo", address=ip_interface(f"{address}/8"))}
     ssh = Ssh(address, sshd.port, sshd.user, sshd.user_key)
     return replace(container_of(name, address), ssh=ssh, attachments=network)
